@@ -1,0 +1,69 @@
+"""Fitness: the validation metric after a short ordinary training run under each loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from symloss.discovery.refinement import optimiser_of
+from symloss.discovery.settings import Settings
+from symloss.expression.expression import Expression
+from symloss.population.training import Sgd, Workspace, gradient_norms, matching_scale, train, validation_metric
+
+_RATES = 13  # half-decades of learning rates that `tuned_rate` tries
+
+
+def fitness(
+    workspace: Workspace, settings: Settings, expressions: Sequence[Expression]
+) -> tuple[list[float], list[float]]:
+    """Train a model under each loss from the same initial weights on the same batches, and measure it.
+
+    Args:
+        workspace: Task and network.
+        settings: Of the search.
+        expressions: P losses.
+
+    Returns:
+        Validation metric of each (lower is better; inf where training diverged), and the factor on each loss with which it
+        was trained (1 unless `scale_free`).
+    """
+    if not expressions:
+        return [], []
+    gradient = workspace.loss_gradient(expressions)
+    count = len(expressions)
+    scale: Tensor | None = None
+    if settings.scale_free:
+        seeds = {"seed": settings.seed, "batch_seed": settings.seed}
+        own = gradient_norms(workspace, workspace.task_gradient, count, **seeds)
+        scale = matching_scale(own, gradient_norms(workspace, gradient, count, **seeds))
+    parameters = train(
+        workspace, gradient, count, settings.fitness_steps, optimiser_of(settings),
+        seed=settings.seed, batch_seed=settings.seed, scale=scale,
+    )  # fmt: skip
+    scales = [1.0] * count if scale is None else [s if math.isfinite(s) else 0.0 for s in scale.tolist()]
+    return validation_metric(workspace, parameters), scales
+
+
+def task_loss_fitness(workspace: Workspace, settings: Settings, rates: Sequence[float]) -> list[float]:
+    """The same measurement for the task loss (cross-entropy or mean squared error) at each learning rate."""
+    optimiser = Sgd(
+        torch.tensor(list(rates), dtype=workspace.dtype, device=workspace.device),
+        settings.momentum, settings.nesterov, settings.weight_decay,
+    )  # fmt: skip
+    parameters = train(
+        workspace, workspace.task_gradient, len(rates), settings.fitness_steps, optimiser,
+        seed=settings.seed, batch_seed=settings.seed,
+    )  # fmt: skip
+    return validation_metric(workspace, parameters)
+
+
+def tuned_rate(workspace: Workspace, settings: Settings) -> tuple[float, float]:
+    """Learning rate at which the task loss does best among half-decades around `learning_rate`, and its fitness."""
+    middle = _RATES // 2
+    rates = [settings.learning_rate * 10 ** ((k - middle) / 2) for k in range(_RATES)]
+    measured = task_loss_fitness(workspace, settings, rates)
+    best = min(range(_RATES), key=lambda k: (measured[k], abs(k - middle)))
+    return rates[best], measured[best]

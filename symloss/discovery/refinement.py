@@ -1,0 +1,74 @@
+"""Refinement: the weights of many expressions tuned together by gradients through training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from symloss.discovery.filters import Adam
+from symloss.discovery.settings import Settings
+from symloss.errors import SearchError
+from symloss.expression.expression import Expression
+from symloss.population.hypergradient import one_step, several_steps
+from symloss.population.training import Sgd, Workspace
+
+_FIRST_SEED = 1_000_003  # of the initial weights of the meta-steps, away from that of the fitness
+
+
+def optimiser_of(settings: Settings, learning_rate: float | Tensor | None = None) -> Sgd:
+    """The base optimiser of a search."""
+    rate = settings.learning_rate if learning_rate is None else learning_rate
+    return Sgd(rate, settings.momentum, settings.nesterov, settings.weight_decay)
+
+
+def refine(workspace: Workspace, settings: Settings, expressions: Sequence[Expression]) -> list[Expression | None]:
+    """Tune φ by `refinement_steps` steps of Adam on the exact hypergradient.
+
+    In each meta-step: fresh base weights θ₀ (the same for every candidate), one SGD step (or `inner_steps`) on a training
+    batch under M_φ, and the gradient in φ of the task loss on a validation batch.
+
+    Args:
+        workspace: Task and network.
+        settings: Of the search.
+        expressions: P losses.
+
+    Returns:
+        The same trees with refined weights; None where they diverged.
+
+    Raises:
+        SearchError: If `inner_steps` above 1 is combined with momentum or `scale_free`.
+    """
+    if not expressions or not settings.refinement_steps:
+        return list(expressions)
+    if settings.inner_steps > 1 and (settings.momentum or settings.scale_free):
+        raise SearchError("inner_steps above 1 goes with plain SGD; received momentum or scale_free as well: use 1")
+    objective = workspace.objective(expressions, freeze=False, shared=True)
+    weights = objective.weights.clone()
+    adam = Adam(weights, settings.refinement_rate)
+    steps, inner = settings.refinement_steps, settings.inner_steps
+    train = workspace.batches(len(workspace.train.x), steps * inner, settings.seed + 1)
+    valid = workspace.batches(len(workspace.valid.x), steps, settings.seed + 2)
+    optimiser = optimiser_of(settings)
+    cuda = [workspace.device] if workspace.device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(settings.seed)
+        for number in range(steps):
+            initial = workspace.initial(_FIRST_SEED + settings.seed * 100_003 + number)
+            rows = range(number * inner, (number + 1) * inner)
+            batches = [workspace.pick(workspace.train, train[row]) for row in rows]
+            held_out = workspace.pick(workspace.valid, valid[number])
+            if inner == 1:
+                gradient = one_step(
+                    workspace, objective, weights, initial, batches[0], held_out, optimiser,
+                    scale_free=settings.scale_free,
+                )  # fmt: skip
+            else:
+                gradient = several_steps(workspace, expressions, weights, initial, batches, held_out, optimiser)
+            adam.step(gradient)
+    sizes = [e.size - 1 for e in expressions]
+    return [
+        e.with_weights(w.tolist()) if bool(w.isfinite().all()) else None
+        for e, w in zip(expressions, weights.split(sizes), strict=True)
+    ]

@@ -1,0 +1,213 @@
+"""SearchResult: what a search found, in every form a person may want it in; and the events it sends while it runs."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from symloss.discovery.archive import STAGES, Candidate, pareto_front
+from symloss.discovery.record import Checkpoint, Generation, RunConfig
+from symloss.discovery.run_directory import RunDirectory
+from symloss.discovery.settings import Settings
+from symloss.errors import SearchError
+from symloss.expression.expression import Expression
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RULE = "lowest {metric} on validation data; of equals the fewest nodes, of those the first found"
+"""How the pick is made."""
+_WIDTH = 100
+
+
+@dataclass(frozen=True)
+class GenerationEvent:
+    """Sent to callbacks after each generation, when everything about it is on disk.
+
+    Args:
+        generation: What it brought.
+        generations: How many there are to be.
+        best: The pick so far; None while nothing was evaluated.
+        front: The Pareto front so far, by complexity.
+        elapsed: Computing time of the run so far, in seconds.
+        metric: Name of the fitness.
+    """
+
+    generation: Generation
+    generations: int
+    best: Candidate | None
+    front: tuple[Candidate, ...]
+    elapsed: float
+    metric: str
+
+    def __str__(self) -> str:
+        """One plain line."""
+        counts = self.generation.counts
+        rejected = sum(counts.values()) - counts.get("evaluated", 0) - counts.get("duplicate", 0)
+        best, formula = "none yet", ""
+        if self.best is not None:
+            best = f"{self.best.fitness:.4g} ({self.best.complexity} nodes)"
+            formula = f"  {readable(self.best.expression)}"
+        return (
+            f"generation {self.generation.number + 1}/{self.generations}  best {best}  "
+            f"evaluated {counts.get('evaluated', 0)} rejected {rejected} duplicate {counts.get('duplicate', 0)}  "
+            f"{sum(self.generation.seconds.values()):.1f} s{formula}"
+        )
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Everything a search found; `print` shows the Pareto front with the pick marked.
+
+    Args:
+        config: What defined the search: method, settings, task, guesses.
+        candidates: Every candidate ever seen, in the order of proposal, rejected ones included.
+        history: One record per generation done.
+        stopped: Why the search ended: `"all generations done"`, `"target fitness reached"`, `"time limit reached"`,
+            `"interrupted"`; `"not finished"` for a run that was read while it goes on, or after it was killed.
+        seconds: Computing time.
+        learning_rate: Step size of the base optimiser that was used; with `scale_free` the one tuned for the task loss.
+        directory: Where the run is kept, if it is.
+    """
+
+    config: RunConfig
+    candidates: tuple[Candidate, ...]
+    history: tuple[Generation, ...]
+    stopped: str
+    seconds: float
+    learning_rate: float | None = None
+    directory: Path | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """All settings of the search."""
+        return self.config.settings
+
+    @property
+    def kind(self) -> str:
+        """`"multiclass"`, `"binary"` or `"regression"`."""
+        return str(self.config.task["kind"])
+
+    @property
+    def metric_name(self) -> str:
+        """What fitness measures; lower is better."""
+        return str(self.config.task["metric"])
+
+    @cached_property
+    def front(self) -> list[Candidate]:
+        """The Pareto front of (complexity, fitness), by complexity: fitness falls strictly from member to member."""
+        return pareto_front(self.candidates)
+
+    @property
+    def best(self) -> Candidate:
+        """The pick: lowest fitness; of equals the fewest nodes, of those the first found."""
+        return self.pick()
+
+    def pick(self, tolerance: float = 0.0) -> Candidate:
+        """The member of the front with the fewest nodes whose fitness is at most best + tolerance · |best|.
+
+        Args:
+            tolerance: Relative loss of fitness that a simpler formula may cost. 0 gives the best fitness of all.
+
+        Raises:
+            SearchError: If nothing was evaluated before the search stopped.
+        """
+        if not self.front:
+            raise SearchError(
+                f"no candidate was evaluated before the search stopped ({self.stopped}); let it run for longer"
+            )
+        lowest = self.front[-1].fitness
+        return next(c for c in self.front if c.fitness <= lowest + tolerance * abs(lowest))
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many candidates ended at each of `STAGES`."""
+        found = Counter(c.stage for c in self.candidates)
+        return {stage: found[stage] for stage in STAGES}
+
+    def __str__(self) -> str:
+        """The front as a table, the pick marked, and what became of the other candidates."""
+        heading = (
+            f"{self.config.method} on {self.config.task['name']}: {len(self.history)} generations, "
+            f"{len(self.candidates)} candidates, {self.seconds:.1f} s ({self.stopped})"
+        )
+        ended = "candidates: " + ", ".join(f"{count} {stage}" for stage, count in self.counts.items() if count)
+        if not self.front:
+            return f"{heading}\n\nno candidate was evaluated\n\n{ended if self.candidates else ''}".rstrip()
+        width = max(len(self.metric_name), 10)
+        lines = [f"  nodes  {self.metric_name:>{width}}  formula"]
+        for c in self.front:
+            mark = ">" if c is self.best else " "
+            lines.append(f"{mark} {c.complexity:>5}  {c.fitness:>{width}.6g}  {readable(c.expression)}")
+        rule = f"> pick: {RULE.format(metric=self.metric_name)}"
+        return "\n".join([heading, "", *lines, "", rule, ended])
+
+    def latex(self) -> str:
+        """The front as a LaTeX tabular, the pick's fitness in bold; weights to four digits."""
+        rows = []
+        for c in self.front:
+            fitness = f"{c.fitness:.4g}"
+            marked = rf"\textbf{{{fitness}}}" if c is self.best else fitness
+            rows.append(rf"{c.complexity} & {marked} & ${_rounded(c.expression).latex()}$ \\")
+        head = rf"nodes & {self.metric_name} & loss \\"
+        return "\n".join([r"\begin{tabular}{rrl}", r"\hline", head, r"\hline", *rows, r"\hline", r"\end{tabular}"])
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """All candidates as a table: one row each, with columns `front` and `pick` beside their properties.
+
+        Raises:
+            SearchError: If pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise SearchError("to_dataframe needs pandas, which is absent; run: pip install pandas") from None
+        front, pick = {c.id for c in self.front}, self.front[-1].id if self.front else None
+        rows = [
+            {
+                "id": c.id, "generation": c.generation, "complexity": c.complexity, "fitness": c.fitness,
+                "stage": c.stage, "reason": c.reason, "duplicate_of": c.duplicate_of, "seconds": c.seconds,
+                "front": c.id in front, "pick": c.id == pick, "expression": str(c.expression),
+            }
+            for c in self.candidates
+        ]  # fmt: skip
+        columns = (
+            "id", "generation", "complexity", "fitness", "stage", "reason", "duplicate_of", "seconds", "front", "pick",
+            "expression",
+        )  # fmt: skip
+        return pd.DataFrame(rows, columns=list(columns)).astype({"duplicate_of": "Int64"})
+
+
+def load_run(directory: str | os.PathLike[str]) -> SearchResult:
+    """The result of a run from its directory, finished or not; nothing is executed or changed.
+
+    Raises:
+        RunError: If it is no run directory, or a file in it is damaged or from a newer version.
+    """
+    run = RunDirectory.open(directory)
+    config = run.config()
+    checkpoint = run.checkpoint() or Checkpoint()
+    candidates = run.candidates(config.task["kind"])
+    return SearchResult(
+        config=config,
+        candidates=tuple(candidates),
+        history=checkpoint.history,
+        stopped=checkpoint.stopped or "not finished",
+        seconds=checkpoint.seconds,
+        learning_rate=checkpoint.learning_rate,
+        directory=run.path,
+    )
+
+
+def readable(expression: Expression, width: int = _WIDTH) -> str:
+    """Text of a formula for people: weights to four digits, cut off at `width` characters."""
+    text = str(_rounded(expression))
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _rounded(expression: Expression) -> Expression:
+    return expression.with_weights([float(f"{w:.4g}") for w in expression.weights])

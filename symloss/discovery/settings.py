@@ -1,0 +1,131 @@
+"""Every setting of a search in one validated, serialisable record."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from symloss.errors import SearchError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of `sl.discover`; the defaults are those of EvoMAL.
+
+    Args:
+        population_size: Candidates per generation.
+        generations: Generations, the initial one included.
+        seed: The one seed from which every random number of the search follows.
+        initial_depth: Depths of ramped half-and-half, from and to.
+        max_depth: Greatest depth of a candidate.
+        max_size: Most nodes of a candidate.
+        tournament_size: Candidates in a fitness tournament.
+        parsimony_size: Probability-weighted size tournament (Luke and Panait): 1 is no pressure, 2 always prefers the smaller.
+        crossover: Probability of crossover.
+        mutation: Probability of subtree mutation; what is left is reproduction.
+        mutation_depth: Depths of a new subtree, from and to.
+        elitism: Share of the population that is kept unchanged (at least one when above 0).
+        inherit_weights: Keep the refined weights of subtrees that survive variation.
+        refine: Refine weights by gradients through training (False: every weight stays as it was born).
+        refinement_steps: Meta-steps of the refinement.
+        refinement_rate: Adam's step size for the weights.
+        inner_steps: Training steps that one meta-step differentiates through.
+        fitness_steps: Training steps before fitness is measured.
+        rejection_steps: Steps on the predictions in the rejection protocol; None: 100, or 1000 for regression.
+        rejection_samples: Training samples that the rejection protocol uses.
+        batch_size: Samples in a training or validation batch.
+        learning_rate: Step size of the base optimiser (SGD); with `scale_free`, the middle of the grid that is tried.
+        momentum: Momentum of the base optimiser.
+        nesterov: Whether the momentum is Nesterov's.
+        weight_decay: L2 penalty of the base optimiser.
+        scale_free: Normalise each candidate's gradient norm to the task loss's at initialisation and tune the
+            base rate for the task loss first.
+        chunk_size: Most candidates trained together; belongs to the search, so that results do not depend on workers.
+        target_fitness: Stop once a candidate is at least this good.
+        time_limit: Stop after this many seconds, keeping what was found.
+        device: Torch device of the computation.
+
+    Raises:
+        SearchError: If a value is out of its range.
+    """
+
+    population_size: int = 25
+    generations: int = 50
+    seed: int = 0
+    initial_depth: tuple[int, int] = (2, 4)
+    max_depth: int = 10
+    max_size: int = 60
+    tournament_size: int = 4
+    parsimony_size: float = 1.4
+    crossover: float = 0.70
+    mutation: float = 0.25
+    mutation_depth: tuple[int, int] = (0, 2)
+    elitism: float = 0.05
+    inherit_weights: bool = False
+    refine: bool = True
+    refinement_steps: int = 250
+    refinement_rate: float = 1e-3
+    inner_steps: int = 1
+    fitness_steps: int = 500
+    rejection_steps: int | None = None
+    rejection_samples: int = 100
+    batch_size: int = 128
+    learning_rate: float = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    scale_free: bool = False
+    chunk_size: int = 16
+    target_fitness: float | None = None
+    time_limit: float | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if value is None:
+                continue
+            for entry in value if isinstance(value, tuple) else (value,):
+                if isinstance(entry, str) or not math.isfinite(entry) or not low <= entry <= high:
+                    raise SearchError(f"{name} must lie between {low:g} and {high:g}; received {value!r}")
+        if self.crossover + self.mutation > 1 + 1e-12:
+            raise SearchError(
+                f"crossover and mutation are probabilities that sum to at most 1; "
+                f"received {self.crossover:g} + {self.mutation:g}"
+            )
+        for name in ("initial_depth", "mutation_depth"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise SearchError(f"{name} goes from low to high; received {(low, high)}")
+        if self.nesterov and not self.momentum:
+            raise SearchError("nesterov needs a momentum above 0; received momentum=0")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for TOML or JSON (None entries left out)."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if v is not None}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Settings:
+        """Settings from `to_dict`'s form.
+
+        Raises:
+            SearchError: If a name is unknown or a value is out of its range.
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise SearchError(f"unknown setting {unknown[0]!r}; known: {', '.join(sorted(known))}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+_INF = 1e18
+_RANGES = (
+    ("population_size", 1, _INF), ("generations", 1, _INF), ("seed", 0, 2**32 - 1), ("initial_depth", 1, 20),
+    ("max_depth", 1, 50), ("max_size", 3, 1000), ("tournament_size", 1, _INF), ("parsimony_size", 1, 2),
+    ("crossover", 0, 1), ("mutation", 0, 1), ("mutation_depth", 0, 20), ("elitism", 0, 1),
+    ("refinement_steps", 0, _INF), ("refinement_rate", 0, _INF), ("inner_steps", 1, 1000),
+    ("fitness_steps", 1, _INF), ("rejection_steps", 0, _INF), ("rejection_samples", 1, _INF), ("batch_size", 1, _INF),
+    ("learning_rate", 1e-12, _INF), ("momentum", 0, 1), ("weight_decay", 0, _INF), ("chunk_size", 1, _INF),
+    ("time_limit", 0, _INF),
+)  # fmt: skip

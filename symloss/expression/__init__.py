@@ -1,0 +1,1 @@
+"""What a loss is written in: expressions over a table of primitives."""

@@ -1,0 +1,10 @@
+"""A loss as a torch module: compiled from a formula, taken from the catalogue, or read from a file."""
+
+from symloss.losses.base import Loss
+from symloss.losses.catalogue import entry, get, names
+from symloss.losses.plain import TorchLoss
+from symloss.losses.resolve import loss
+from symloss.losses.storage import load, save
+from symloss.losses.symbolic import SymbolicLoss
+
+__all__ = ["Loss", "SymbolicLoss", "TorchLoss", "entry", "get", "load", "loss", "names", "save"]

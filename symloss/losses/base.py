@@ -1,0 +1,60 @@
+"""Loss: what every loss of symloss has in common."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from symloss.expression.expression import Expression
+from symloss.losses import targets
+
+
+class Loss(nn.Module):
+    """A loss called like torch's own: `loss(input, target)`.
+
+    Args:
+        kind: What the outputs of the model mean: `"multiclass"`, `"binary"` or `"regression"`.
+        reduction: `"mean"`, `"sum"` or `"none"`.
+        ignore_index: Class index of the samples to leave out (multiclass).
+
+    Attributes:
+        name: Name in the catalogue, or None.
+
+    Raises:
+        LossError: If an option is not one of these.
+    """
+
+    name: str | None = None
+
+    def __init__(self, kind: str, reduction: str = "mean", ignore_index: int = -100) -> None:
+        super().__init__()
+        targets.check_options(kind, reduction, ignore_index)
+        self.kind = kind
+        self.reduction = reduction
+        self.ignore_index = ignore_index
+
+    @property
+    def expression(self) -> Expression | None:
+        """The formula ℓ(y, f) with its current weights; None where the loss cannot be written so."""
+        return None
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            input: Outputs of the model. Multiclass: logits [B, C, ...] or [C]; binary: logits of any shape;
+                regression: values [B, ...].
+            target: Multiclass: class indices [B, ...] or [] of any integer dtype, or probabilities (one-hot or soft)
+                of the input's shape; otherwise of the input's shape, any real dtype.
+
+        Returns:
+            Loss [], or one per sample for the reduction `"none"`, in the input's dtype (float32 under autocast).
+
+        Raises:
+            LossError: If the target does not fit the input.
+        """
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """Name, kind and options."""
+        options = "" if self.ignore_index == -100 else f", ignore_index={self.ignore_index}"
+        return f"kind={self.kind!r}, reduction={self.reduction!r}{options}"

@@ -1,0 +1,88 @@
+"""The few numerically safe pieces that every loss is made of, each with its formula and source."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def widen(x: Tensor) -> Tensor:
+    """`x` in the precision that losses are computed in: float32, or float64 when `x` is float64.
+
+    A float16 softmax has no value below 6e-8 and a float16 sum none above 65504; float32 has both.
+
+    Args:
+        x: Tensor of any shape and dtype.
+
+    Returns:
+        Tensor of the same shape.
+
+    Source: Micikevicius et al., *Mixed Precision Training*, arXiv 1710.03740, section 3.
+    """
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def narrow(value: Tensor, like: Tensor) -> Tensor:
+    """`value` in the dtype of `like`; under autocast as it is, like torch's own losses, so that scaled losses fit.
+
+    Args:
+        value: Loss of any shape, as computed from `widen(like)`.
+        like: The tensor that the caller gave.
+
+    Returns:
+        Tensor of `value`'s shape.
+    """
+    return value if torch.is_autocast_enabled(like.device.type) else value.to(like.dtype)
+
+
+def softmax(logits: Tensor, dim: int) -> Tensor:
+    """Class probabilities: exp(zᵢ − max z) / Σⱼ exp(zⱼ − max z).
+
+    The shift makes overflow impossible; the quotient is more accurate than exp(z − logsumexp z), whose relative
+    error grows with |log f|.
+
+    Args:
+        logits: Tensor [..., C, ...].
+        dim: Dimension of the classes.
+
+    Returns:
+        Tensor of the same shape, 0 to 1, summing to 1 over `dim`.
+
+    Source: Blanchard, Higham and Higham, *Accurately computing the log-sum-exp and softmax functions*,
+    IMA Journal of Numerical Analysis 41(4), 2021.
+    """
+    return torch.softmax(logits, dim)
+
+
+def sigmoid(logits: Tensor) -> Tensor:
+    """Probability of the positive class, without overflow: 1 / (1 + e⁻ᶻ), as eᶻ / (1 + eᶻ) where z < 0.
+
+    Args:
+        logits: Tensor of any shape.
+
+    Returns:
+        Tensor of the same shape, 0 to 1.
+
+    Source: as for `softmax`, of which it is the case of the logits (0, z).
+    """
+    return torch.sigmoid(logits)
+
+
+def predictions(kind: str, outputs: Tensor) -> Tensor:
+    """The f of ℓ(y, f): softmax over the classes (multiclass), sigmoid (binary), the outputs themselves (regression).
+
+    Args:
+        kind: `"multiclass"`, `"binary"` or `"regression"`.
+        outputs: Outputs of a model: [C] or [B, C, ...] for multiclass, any shape otherwise.
+
+    Returns:
+        Tensor of the same shape.
+    """
+    if kind == "multiclass":
+        return softmax(outputs, class_dimension(outputs))
+    return sigmoid(outputs) if kind == "binary" else outputs
+
+
+def class_dimension(outputs: Tensor) -> int:
+    """Dimension of the classes, as in `torch.nn.functional.cross_entropy`: 0 for [C], 1 for [B, C, ...]."""
+    return 0 if outputs.ndim == 1 else 1

@@ -1,0 +1,150 @@
+"""Losses as JSON text: written atomically, read with every value checked; reading executes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from symloss.errors import LossError, SymlossError
+from symloss.losses.base import Loss
+from symloss.losses.symbolic import SymbolicLoss
+
+FORMAT = "symloss-loss"
+VERSION = 1
+MAX_BYTES = 1 << 20
+"""Largest file that `load` reads and `save` writes; the longest text of an expression fits."""
+
+_FIELDS: dict[str, type] = {
+    "expression": str,
+    "kind": str,
+    "reduction": str,
+    "ignore_index": int,
+    "trainable": bool,
+}
+
+
+def save(loss: Loss, path: str | os.PathLike[str], notes: Mapping[str, Any] | None = None) -> None:
+    """Write a loss to a JSON file, whole or not at all.
+
+    Args:
+        loss: A SymbolicLoss; its formula is written as text with exact weights.
+        path: File to write or to replace.
+        notes: Plain values to keep beside the loss (where it was found, its fitness); `load` passes them over.
+
+    Raises:
+        LossError: If the loss has no formula of its own, or the file cannot be written.
+    """
+    if not isinstance(loss, SymbolicLoss):
+        name = getattr(loss, "name", None)
+        remedy = f"get({name!r}) makes it anew" if name else "torch.save keeps its state_dict"
+        raise LossError(f"only a SymbolicLoss can be saved as text; received {type(loss).__name__}; {remedy}")
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "symloss": _symloss_version(),
+        "expression": str(loss.expression),
+        "kind": loss.kind,
+        "reduction": loss.reduction,
+        "ignore_index": loss.ignore_index,
+        "trainable": loss.trainable,
+    }
+    if notes:
+        record["notes"] = dict(notes)
+    try:
+        text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise LossError(f"notes must be plain values that JSON can hold; {error}") from None
+    if len(text) > MAX_BYTES:
+        raise LossError(f"the text of the loss and its notes is at most {MAX_BYTES} bytes; received {len(text)}")
+    try:
+        _write(Path(os.path.realpath(path)), text)
+    except (OSError, ValueError) as error:
+        raise LossError(f"cannot write {str(path)!r}: {_reason(error)}") from None
+
+
+def load(path: str | os.PathLike[str]) -> SymbolicLoss:
+    """Read a loss that `save` wrote.
+
+    Args:
+        path: The JSON file, of at most 1 MB.
+
+    Returns:
+        The loss, with the kind, reduction and options it was saved with, and the same weights bit for bit.
+
+    Raises:
+        LossError: If the file is missing, empty, damaged, too large, from a newer version, or not a loss.
+    """
+    record = _read(path)
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise LossError(f"{str(path)!r} is not a loss: it lacks 'format': {FORMAT!r}")
+    version = record.get("version")
+    if type(version) is not int or version < 1:
+        raise LossError(f"{str(path)!r} is not a loss: 'version' must be a whole number; received {version!r:.80}")
+    if version > VERSION:
+        raise LossError(
+            f"{str(path)!r} is of format version {version}, this symloss reads up to {VERSION}; upgrade symloss"
+        )
+    for key, expected in _FIELDS.items():
+        if key not in record:
+            raise LossError(f"{str(path)!r} is damaged: {key!r} is missing")
+        if type(record[key]) is not expected:
+            raise LossError(
+                f"{str(path)!r} is damaged: {key!r} must be {expected.__name__}; received {record[key]!r:.80}"
+            )
+    try:
+        return SymbolicLoss(**{key: record[key] for key in _FIELDS})
+    except SymlossError as error:
+        raise LossError(f"{str(path)!r} does not hold a usable loss: {error}") from error
+
+
+def _read(path: str | os.PathLike[str]) -> Any:
+    file = Path(path)
+    try:
+        if not file.is_file():
+            raise LossError(f"{str(path)!r} is not a file" if file.exists() else f"there is no file {str(path)!r}")
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise LossError(f"cannot read {str(path)!r}: {_reason(error)}") from None
+    if not content.strip():
+        raise LossError(f"{str(path)!r} is empty")
+    if len(content) > MAX_BYTES:
+        raise LossError(f"{str(path)!r} is not a loss: it is larger than 1 MB ({MAX_BYTES} bytes)")
+    try:
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        reason = "too deeply nested" if isinstance(error, RecursionError) else _reason(error)
+        raise LossError(f"{str(path)!r} is not JSON text, or was cut off: {reason}") from None
+
+
+def _write(path: Path, text: str) -> None:
+    """Write beside the file, force to disk, then rename over it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _reason(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())[:200]
+
+
+def _symloss_version() -> str:
+    try:
+        return metadata.version("symloss")
+    except metadata.PackageNotFoundError:
+        return "unknown"

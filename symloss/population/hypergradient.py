@@ -1,0 +1,169 @@
+r"""Gradient of the task loss after training steps under M_φ, in the weights φ.
+
+One step, exactly and without double backward through the network. With θ₁ = θ₀ - α ∇_θ M_φ(θ₀) and v = ∇_θ L_task(θ₁):
+
+    dL_task/dφ = -α ∂/∂φ Σ (∂ℓ_φ/∂f) ḟ,
+
+where ḟ is the derivative of the predictions at θ₀ along v: one forward-mode product of the model. More steps go backwards
+through the trajectory, by Hessian-vector products or by plain double backward.
+
+Source: C. Raymond et al., "Learning symbolic model-agnostic loss functions via meta-learning", TPAMI 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from symloss.expression.expression import Expression
+from symloss.population.networks import FunctionalNetwork, Parameters
+from symloss.population.objective import Objective, predict, predict_jvp
+from symloss.population.training import Sgd, Workspace, _per_model, matching_scale, norms
+
+Batch = tuple[Tensor, Tensor]
+
+
+def one_step(
+    workspace: Workspace,
+    objective: Objective,
+    weights: Tensor,
+    initial: Parameters,
+    train: Batch,
+    valid: Batch,
+    optimiser: Sgd,
+    *,
+    scale_free: bool = False,
+) -> Tensor:
+    """Exact hypergradient after one SGD step from weights that all candidates share.
+
+    Args:
+        workspace: Task and network.
+        objective: Losses of P expressions, `shared` and not frozen.
+        weights: φ of all expressions, [edges].
+        initial: θ₀, one tensor per parameter.
+        train: Batch of the step: x [B, ...] and a target.
+        valid: Batch on which the task loss is measured.
+        optimiser: Step size, Nesterov momentum and weight decay enter as constants.
+        scale_free: The step has the length that the task loss's own would have: only the direction of ∇M_φ counts.
+
+    Returns:
+        dL_task/dφ, [edges]; each entry depends on its own expression alone.
+    """
+    network, kind = workspace.network, workspace.kind
+    rate = optimiser.first_step
+    logits, saved = network.forward_shared(initial, train[0])
+    f = predict(logits, kind)
+    cotangent = objective.logits_gradient(f, train[1], weights)
+    gradient = network.backward_shared(initial, saved, cotangent)
+    count = cotangent.shape[0]
+    scale = None
+    if scale_free:
+        own = network.backward_shared(initial, saved, workspace.task_gradient(logits, train[1]))
+        scale = matching_scale(norms(own), norms(gradient))
+        gradient = [g * _per_model(scale, g) for g in gradient]
+    if optimiser.weight_decay:
+        stepped = [p * (1 - rate * optimiser.weight_decay) - rate * g for p, g in zip(initial, gradient, strict=True)]
+    else:
+        stepped = [p - rate * g for p, g in zip(initial, gradient, strict=True)]
+    if isinstance(network, FunctionalNetwork):
+        network.begin(count)
+    after, saved_after = network.forward(stepped, valid[0])
+    v = network.backward(stepped, saved_after, workspace.task_gradient(after, valid[1]))
+    if scale is not None:  # derivative of ∇M/‖∇M‖: only the part of v orthogonal to ∇M remains
+        inner = torch.stack([(a * g).flatten(1).sum(1) for a, g in zip(v, gradient, strict=True)]).sum(0)
+        share = inner / norms(gradient).square().clamp_min(torch.finfo(workspace.dtype).tiny)
+        v = [
+            _per_model(scale, a) * (a - _per_model(share, a) * g) for a, g in zip(v, gradient, strict=True)
+        ]
+    tangent = predict_jvp(f, network.jvp_shared(initial, saved, v), kind)
+    return objective.weight_gradient(tangent, train[1]).mul_(-rate / f.shape[2])
+
+
+def several_steps(
+    workspace: Workspace,
+    expressions: Sequence[Expression],
+    weights: Tensor,
+    initial: Parameters,
+    train: Sequence[Batch],
+    valid: Batch,
+    optimiser: Sgd,
+    *,
+    method: Literal["hvp", "double-backward"] = "hvp",
+) -> Tensor:
+    """Exact hypergradient through K SGD steps, one per batch in `train`.
+
+    `"hvp"` runs backwards through the stored parameters; each step is one Hessian-vector product, the forward-mode
+    derivative of the gradient, and memory holds one step's graph. `"double-backward"` keeps the graph of all steps.
+
+    Args:
+        workspace: Task and network.
+        expressions: P expressions.
+        weights: φ of all expressions, [edges].
+        initial: θ₀, one tensor per parameter.
+        train: K batches.
+        valid: Batch on which the task loss is measured after step K.
+        optimiser: SGD without momentum (momentum would make the state part of the trajectory).
+        method: How the steps are differentiated.
+
+    Returns:
+        dL_task/dφ, [edges].
+    """
+    rate, decay = optimiser.learning_rate, optimiser.weight_decay
+    spans = [0]
+    for e in expressions:
+        spans.append(spans[-1] + e.size - 1)
+
+    def loss(parameters: Parameters, phi: Tensor, batch: Batch) -> Tensor:
+        f = predict(workspace.network.call(parameters, batch[0]), workspace.kind)
+        y = batch[1]
+        if workspace.indices:
+            y = torch.nn.functional.one_hot(y, f.shape[1]).t().to(f.dtype)
+        values = [
+            e.evaluate(y, f[p], torch, phi[spans[p] : spans[p + 1]]).sum() / f.shape[2] for p, e in enumerate(expressions)
+        ]
+        return torch.stack(values).sum()
+
+    count = len(expressions)
+    parameters = [p.expand(count, *p.shape).clone() for p in initial]
+    if method == "double-backward":
+        return _double_backward(workspace, loss, parameters, weights, train, valid, optimiser)
+    gradient_of = torch.func.grad(loss, argnums=(0, 1))
+    trajectory = [parameters]
+    for batch in train:
+        gradient, _ = gradient_of(trajectory[-1], weights, batch)
+        trajectory.append([p - rate * (g + decay * p) for p, g in zip(trajectory[-1], gradient, strict=True)])
+    logits, saved = workspace.network.forward(trajectory[-1], valid[0])
+    v = workspace.network.backward(trajectory[-1], saved, workspace.task_gradient(logits, valid[1]))
+    total = torch.zeros_like(weights)
+    for theta, batch in zip(reversed(trajectory[:-1]), reversed(train), strict=True):
+        _, (curvature, mixed) = torch.func.jvp(lambda p, b=batch: gradient_of(p, weights, b), (theta,), (v,))
+        total -= rate * mixed
+        v = [a - rate * (h + decay * a) for a, h in zip(v, curvature, strict=True)]
+    return total
+
+
+def _double_backward(
+    workspace: Workspace,
+    loss: Callable[[Parameters, Tensor, Batch], Tensor],
+    parameters: Parameters,
+    weights: Tensor,
+    train: Sequence[Batch],
+    valid: Batch,
+    optimiser: Sgd,
+) -> Tensor:
+    with torch.enable_grad():
+        phi = weights.detach().clone().requires_grad_()
+        current = [p.requires_grad_() for p in parameters]
+        for batch in train:
+            gradient = torch.autograd.grad(loss(current, phi, batch), current, create_graph=True, materialize_grads=True)
+            current = [
+                p - optimiser.learning_rate * (g + optimiser.weight_decay * p)
+                for p, g in zip(current, gradient, strict=True)
+            ]
+        logits = workspace.network.call(current, valid[0])
+        cotangent = workspace.task_gradient(logits.detach(), valid[1])
+        (total,) = torch.autograd.grad(logits, phi, cotangent, materialize_grads=True)
+    return total

@@ -1,0 +1,269 @@
+"""P copies of one network with different parameters, run and differentiated together.
+
+`DenseNetwork` (stacks of linear layers and activations) has its derivatives written out and keeps the batch innermost;
+`FunctionalNetwork` takes any module through `torch.func`, all copies at once if `vmap` can, one at a time otherwise.
+Every network offers the same methods; parameters are lists of tensors, [P, ...] or, where shared, [...].
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+logger = logging.getLogger("symloss")
+Parameters = list[Tensor]
+
+
+class Network(Protocol):
+    """What the engine needs of a network. Logits are [P, C, B]; x is [B, ...]."""
+
+    def forward(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Any]:
+        """Logits of P networks [P, C, B], and what `backward` needs."""
+
+    def backward(self, parameters: Parameters, saved: Any, cotangent: Tensor) -> Parameters:
+        """Gradients [P, ...] for cotangents [P, C, B] of the logits."""
+
+    def forward_shared(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Any]:
+        """Logits [1, C, B] of one network, and what the next two need."""
+
+    def backward_shared(self, parameters: Parameters, saved: Any, cotangent: Tensor) -> Parameters:
+        """Gradients [P, ...] of one network for P cotangents [P, C, B]."""
+
+    def jvp_shared(self, parameters: Parameters, saved: Any, tangents: Parameters) -> Tensor:
+        """Directional derivatives [P, C, B] of one network's logits along P tangents [P, ...]."""
+
+    def call(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """Logits [P, C, B] as a pure function, differentiable any number of times."""
+
+    def evaluate(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """Logits [P, C, B] in evaluation mode."""
+
+
+# Activations that DenseNetwork knows: value, and derivative times cotangent from the activation's output.
+_ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    nn.ReLU: (torch.relu, lambda out, bar: torch.ops.aten.threshold_backward(bar, out, 0)),
+    nn.Tanh: (torch.tanh, lambda out, bar: torch.addcmul(bar, bar * out, out, value=-1)),
+    nn.Sigmoid: (torch.sigmoid, lambda out, bar: bar * (out * (1 - out))),
+    nn.Identity: (lambda z: z, lambda out, bar: bar),
+}
+
+
+class DenseNetwork:
+    """A stack of `nn.Linear` with elementwise activations (or none) between, flattened input."""
+
+    def __init__(self, layers: Sequence[tuple[nn.Linear, type[nn.Module]]]) -> None:
+        self._activations = [_ACTIVATIONS[kind] for _, kind in layers]
+        self._biased = [linear.bias is not None for linear, _ in layers]
+
+    @classmethod
+    def recognise(cls, model: nn.Module) -> DenseNetwork | None:
+        """The network of `model` if it is an `nn.Sequential` of known layers, else None."""
+        modules = _flat(model)
+        if modules is None:
+            return None
+        layers: list[tuple[nn.Linear, type[nn.Module]]] = []
+        for position, module in enumerate(modules):
+            if type(module) is nn.Flatten and position == 0 and (module.start_dim, module.end_dim) == (1, -1):
+                continue
+            if type(module) is nn.Linear:
+                layers.append((module, nn.Identity))
+            elif type(module) in _ACTIVATIONS and layers and layers[-1][1] is nn.Identity:
+                layers[-1] = (layers[-1][0], type(module))
+            else:
+                return None
+        return cls(layers) if layers else None
+
+    def _layers(self, parameters: Parameters) -> list[tuple[Tensor, Tensor | None]]:
+        queue = iter(parameters)
+        return [(next(queue), next(queue) if biased else None) for biased in self._biased]
+
+    def forward(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Any]:
+        hidden = x.flatten(1).t()  # [D, B], shared by all copies
+        trail = [hidden]
+        for (weight, bias), (activate, _) in zip(self._layers(parameters), self._activations, strict=True):
+            if hidden.dim() == 2:
+                z = (weight.reshape(-1, weight.shape[2]) @ hidden).view(*weight.shape[:2], -1)
+            else:
+                z = torch.bmm(weight, hidden)
+            hidden = activate(z if bias is None else z + bias.unsqueeze(2))
+            trail.append(hidden)
+        return hidden, trail
+
+    def backward(self, parameters: Parameters, saved: Any, cotangent: Tensor) -> Parameters:
+        layers = self._layers(parameters)
+        gradients: Parameters = []
+        for index in range(len(layers) - 1, -1, -1):
+            below = saved[index]
+            cotangent = self._activations[index][1](saved[index + 1], cotangent)
+            if layers[index][1] is not None:
+                gradients.append(cotangent.sum(2))
+            if index == 0:
+                count, rows, batch = cotangent.shape
+                gradients.append((cotangent.reshape(-1, batch) @ below.t()).view(count, rows, -1))
+            else:
+                gradients.append(torch.bmm(cotangent, below.transpose(1, 2)))
+                cotangent = torch.bmm(layers[index][0].transpose(1, 2), cotangent)
+        return gradients[::-1]
+
+    def forward_shared(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Any]:
+        hidden = x.flatten(1).t()
+        trail = [hidden]
+        for (weight, bias), (activate, _) in zip(self._layers(parameters), self._activations, strict=True):
+            z = weight @ hidden
+            hidden = activate(z if bias is None else z + bias.unsqueeze(1))
+            trail.append(hidden)
+        return hidden.unsqueeze(0), trail
+
+    def backward_shared(self, parameters: Parameters, saved: Any, cotangent: Tensor) -> Parameters:
+        layers = self._layers(parameters)
+        gradients: Parameters = []
+        for index in range(len(layers) - 1, -1, -1):
+            cotangent = self._activations[index][1](saved[index + 1].expand_as(cotangent), cotangent)
+            if layers[index][1] is not None:
+                gradients.append(cotangent.sum(2))
+            count, rows, batch = cotangent.shape
+            gradients.append((cotangent.reshape(-1, batch) @ saved[index].t()).view(count, rows, -1))
+            if index:
+                cotangent = torch.matmul(layers[index][0].t(), cotangent)
+        return gradients[::-1]
+
+    def jvp_shared(self, parameters: Parameters, saved: Any, tangents: Parameters) -> Tensor:
+        tangent: Tensor | None = None
+        pairs = zip(self._layers(parameters), self._layers(tangents), strict=True)
+        for index, ((weight, _), (dot_weight, dot_bias)) in enumerate(pairs):
+            z = (dot_weight.reshape(-1, dot_weight.shape[2]) @ saved[index]).view(*dot_weight.shape[:2], -1)
+            if tangent is not None:
+                z += torch.matmul(weight, tangent)
+            if dot_bias is not None:
+                z += dot_bias.unsqueeze(2)
+            tangent = self._activations[index][1](saved[index + 1].expand_as(z), z)
+        assert tangent is not None
+        return tangent
+
+    def call(self, parameters: Parameters, x: Tensor) -> Tensor:
+        return self.forward(parameters, x)[0]
+
+    evaluate = call
+
+
+class FunctionalNetwork:
+    """Any `nn.Module` through `torch.func`: all copies at once (`batched`), or one at a time.
+
+    One at a time, buffers that the module changes in training (batch-norm statistics) belong to each copy and restart from
+    the module's initial ones with every new set of parameters that `begin` announces.
+    """
+
+    def __init__(self, model: nn.Module, batched: bool) -> None:
+        self._model = model
+        self._names = [name for name, p in model.named_parameters() if p.requires_grad]
+        self._batched = batched
+        self._initial = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+        self._buffers: list[dict[str, Tensor]] = []
+
+    def begin(self, count: int) -> None:
+        """Start `count` new networks: fresh buffers."""
+        self._buffers = [{k: v.clone() for k, v in self._initial.items()} for _ in range(count)]
+
+    def _one(self, parameters: Sequence[Tensor], x: Tensor, buffers: dict[str, Tensor]) -> Tensor:
+        state = dict(zip(self._names, parameters, strict=True))
+        output: Tensor = torch.func.functional_call(self._model, (state, buffers), (x,))
+        return output.t()
+
+    def call(self, parameters: Parameters, x: Tensor) -> Tensor:
+        if self._batched:
+            run = torch.func.vmap(lambda ps: self._one(ps, x, self._initial), randomness="same")
+            output: Tensor = run(parameters)
+            return output
+        if len(self._buffers) != parameters[0].shape[0]:
+            self.begin(parameters[0].shape[0])
+        copies = zip(zip(*parameters, strict=True), self._buffers, strict=True)
+        return torch.stack([self._one(ps, x, buffers) for ps, buffers in copies])
+
+    def forward(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Any]:
+        with torch.enable_grad():
+            leaves = [p.detach().requires_grad_() for p in parameters]
+            output = self.call(leaves, x)
+        return output.detach(), (leaves, output)
+
+    def backward(self, parameters: Parameters, saved: Any, cotangent: Tensor) -> Parameters:
+        leaves, output = saved
+        return list(torch.autograd.grad(output, leaves, cotangent, materialize_grads=True))
+
+    def forward_shared(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Any]:
+        with torch.enable_grad():
+            leaves = [p.detach().requires_grad_() for p in parameters]
+            output = self._one(leaves, x, {k: v.clone() for k, v in self._initial.items()})
+        return output.detach().unsqueeze(0), (leaves, output)
+
+    def backward_shared(self, parameters: Parameters, saved: Any, cotangent: Tensor) -> Parameters:
+        leaves, output = saved
+        return self._batch_of_vjps([output], leaves, [cotangent])
+
+    def jvp_shared(self, parameters: Parameters, saved: Any, tangents: Parameters) -> Tensor:
+        leaves, output = saved
+        with torch.enable_grad():  # a JVP is the transpose of the VJP, which is linear in its cotangent
+            dummy = torch.zeros_like(output, requires_grad=True)
+            pulled = torch.autograd.grad(output, leaves, dummy, create_graph=True, materialize_grads=True)
+        kept = [i for i, g in enumerate(pulled) if g.requires_grad]
+        return self._batch_of_vjps([pulled[i] for i in kept], [dummy], [tangents[i] for i in kept])[0]
+
+    def _batch_of_vjps(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Parameters) -> Parameters:
+        options: dict[str, Any] = {"retain_graph": True, "materialize_grads": True}
+        if self._batched:
+            return list(torch.autograd.grad(outputs, inputs, cotangents, is_grads_batched=True, **options))
+        rows = [torch.autograd.grad(outputs, inputs, list(c), **options) for c in zip(*cotangents, strict=True)]
+        return [torch.stack(column) for column in zip(*rows, strict=True)]
+
+    def evaluate(self, parameters: Parameters, x: Tensor) -> Tensor:
+        training = self._model.training
+        self._model.eval()
+        try:
+            with torch.no_grad():
+                return self.call(parameters, x)
+        finally:
+            self._model.train(training)
+
+
+def trainable(model: nn.Module) -> Parameters:
+    """The parameters of `model` that are trained, in the order of every `Network`."""
+    return [p.detach() for p in model.parameters() if p.requires_grad]
+
+
+def _flat(model: nn.Module) -> list[nn.Module] | None:
+    """Modules of (nested) `nn.Sequential`s in order; None if there is anything else with a forward of its own or a hook."""
+    if any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules()):
+        return None
+    if type(model) is nn.Sequential:
+        parts = [_flat(child) for child in model]
+        return None if any(p is None for p in parts) else [m for p in parts if p is not None for m in p]
+    return [model]
+
+
+def network_for(model: nn.Module, x: Tensor) -> DenseNetwork | FunctionalNetwork:
+    """The fastest network that runs `model`.
+
+    Args:
+        model: A module; its own parameters only matter for their shapes.
+        x: A few samples [B, ...] to try it on.
+    """
+    frozen = any(not p.requires_grad for p in model.parameters())
+    shared = len({id(p) for p in model.parameters()}) != len(list(model.named_parameters(remove_duplicate=False)))
+    if not frozen and not shared and x.is_floating_point() and (dense := DenseNetwork.recognise(model)) is not None:
+        return dense
+    batched = FunctionalNetwork(model, batched=True)
+    try:
+        before = {k: v.clone() for k, v in model.named_buffers()}
+        parameters = [torch.stack([p.detach(), p.detach()]) for p in trainable(model)]
+        output, saved = batched.forward(parameters, x[:2])
+        batched.backward(parameters, saved, torch.ones_like(output))
+        if all(torch.equal(v, before[k]) for k, v in model.named_buffers()):
+            return batched
+        reason = "it changes its buffers in training"
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0][:120]
+    logger.info("%s is trained one copy at a time: vmap cannot take it (%s)", type(model).__name__, reason)
+    return FunctionalNetwork(model, batched=False)

@@ -1,0 +1,227 @@
+"""P models trained under P losses together: one workspace of data, batches and initial weights, one SGD loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from symloss.expression.expression import Expression
+from symloss.population.networks import FunctionalNetwork, Network, Parameters, network_for, trainable
+from symloss.population.objective import Kind, Objective, predict, task_slope
+from symloss.tasks.task import Task
+
+STEPS_BETWEEN_CHECKS = 50
+_KEPT_BYTES = 256 * 2**20  # initial weights are kept for reuse up to this size
+
+
+class Gradient(Protocol):
+    """Where the cotangent at the logits comes from: a population's losses, or the task loss."""
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Gradient of the mean loss of each model at its logits; [P, C, B] and a target -> [P, C, B]."""
+
+
+@dataclass(frozen=True)
+class Sgd:
+    """Stochastic gradient descent: d ← μ d + ∇ + λ θ, then θ ← θ - α d, or θ - α (∇ + λ θ + μ d) if Nesterov.
+
+    Args:
+        learning_rate: α, one number or one per model [P].
+        momentum: μ.
+        nesterov: Nesterov's form.
+        weight_decay: λ.
+    """
+
+    learning_rate: float | Tensor = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    @property
+    def first_step(self) -> float | Tensor:
+        """Factor on the gradient in the very first step: α, or α (1 + μ) if Nesterov."""
+        return self.learning_rate * (1 + self.momentum) if self.nesterov else self.learning_rate
+
+    def step(self, parameters: Parameters, gradients: Parameters, state: list[Tensor | None]) -> None:
+        """Update `parameters` in place; `state` holds the momentum of each, None before the first step."""
+        for index, (theta, gradient) in enumerate(zip(parameters, gradients, strict=True)):
+            if self.weight_decay:
+                gradient = gradient.add(theta, alpha=self.weight_decay)
+            if self.momentum:
+                held = state[index]
+                velocity = gradient.clone() if held is None else held.mul_(self.momentum).add_(gradient)
+                state[index] = velocity
+                gradient = gradient.add(velocity, alpha=self.momentum) if self.nesterov else velocity
+            if isinstance(self.learning_rate, Tensor):
+                theta.addcmul_(gradient, _per_model(self.learning_rate, theta), value=-1)
+            else:
+                theta.add_(gradient, alpha=-self.learning_rate)
+
+
+def _per_model(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.dim() - 1))
+
+
+class Workspace:
+    """What all candidates of a task share: data, batches, initial weights and the network that runs them.
+
+    Args:
+        task: The task; its training part is batched, its validation part measured.
+        batch_size: Samples per batch (all samples, if there are fewer).
+    """
+
+    def __init__(self, task: Task, batch_size: int) -> None:
+        self.task, self.batch_size = task, batch_size
+        self.kind = cast(Kind, task.kind)
+        self.train, self.valid = task.train, task.valid
+        self.dtype, self.device = self.train.x.dtype, self.train.x.device
+        self.indices = not self.train.y.is_floating_point()
+        self.network: Network = network_for(task.new_model(0), self.train.x[:2])
+        self._weights: dict[int, list[Tensor]] = {}
+        self._batches: dict[tuple[int, int, int], Tensor] = {}
+
+    def initial(self, seed: int) -> Parameters:
+        """Initial parameters of the model with this seed; kept while they are small."""
+        if seed in self._weights:
+            return self._weights[seed]
+        drawn = [p.clone() for p in trainable(self.task.new_model(seed))]
+        size = sum(p.numel() * p.element_size() for p in drawn)
+        if (len(self._weights) + 1) * size <= _KEPT_BYTES:
+            self._weights[seed] = drawn
+        return drawn
+
+    def batches(self, count: int, steps: int, seed: int) -> Tensor:
+        """Indices [steps, B] of shuffled epochs over `count` samples, last incomplete batch dropped."""
+        key = (count, steps, seed)
+        if key not in self._batches:
+            generator = torch.Generator().manual_seed(seed)
+            size = min(self.batch_size, count)
+            per_epoch = count // size
+            epochs = [
+                torch.randperm(count, generator=generator)[: per_epoch * size].view(per_epoch, size)
+                for _ in range(math.ceil(steps / per_epoch))
+            ]
+            self._batches[key] = torch.cat(epochs)[:steps].to(self.device)
+        return self._batches[key]
+
+    def pick(self, split: Any, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples x [B, ...] and targets: class indices [B], or [C, B]."""
+        return split.x.index_select(0, index), self.target(split.y.index_select(0, index))
+
+    def target(self, y: Tensor) -> Tensor:
+        """Targets as the engine has them: class indices [B], or [C, B]."""
+        return y if self.indices else y.t().contiguous()
+
+    def objective(self, expressions: Sequence[Expression], *, freeze: bool, shared: bool = False) -> Objective:
+        """The losses of `expressions` on this task."""
+        return Objective(
+            expressions, self.kind, indices=self.indices, freeze=freeze, shared=shared,
+            dtype=self.dtype, device=self.device,
+        )  # fmt: skip
+
+    def task_gradient(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Gradient of the task loss at the logits, [P, C, B]."""
+        return task_slope(logits, target, self.kind)
+
+    def loss_gradient(self, expressions: Sequence[Expression]) -> Gradient:
+        """Gradient of the expressions' losses at the logits, with their own weights."""
+        objective = self.objective(expressions, freeze=True)
+        return lambda logits, target: objective.logits_gradient(predict(logits, self.kind), target)
+
+
+def train(
+    workspace: Workspace,
+    gradient: Gradient,
+    count: int,
+    steps: int,
+    optimiser: Sgd,
+    *,
+    seed: int = 0,
+    batch_seed: int = 0,
+    scale: Tensor | None = None,
+) -> Parameters:
+    """Train `count` models from the same initial weights on the same batches, each under its own loss.
+
+    Args:
+        workspace: Task, data and network.
+        gradient: Of the P losses at the logits.
+        count: P.
+        steps: Optimiser steps.
+        optimiser: Step size (one, or one per model) and momentum.
+        seed: Of the initial weights.
+        batch_seed: Of the order of the batches.
+        scale: Factor on each model's gradient, [P].
+
+    Returns:
+        Trained parameters, [P, ...] each. A model that diverged has non-finite ones; training ends early once all have.
+    """
+    parameters = [p.expand(count, *p.shape).clone() for p in workspace.initial(seed)]
+    state: list[Tensor | None] = [None] * len(parameters)
+    network, split = workspace.network, workspace.train
+    if isinstance(network, FunctionalNetwork):
+        network.begin(count)
+    batches = workspace.batches(len(split.x), steps, batch_seed)
+    with torch.no_grad(), torch.random.fork_rng(devices=_cuda(workspace.device)):
+        torch.manual_seed(batch_seed)  # for dropout: the same masks for every candidate
+        for number in range(steps):
+            x, target = workspace.pick(split, batches[number])
+            logits, saved = network.forward(parameters, x)
+            cotangent = gradient(logits, target)
+            if scale is not None:
+                cotangent = cotangent * _per_model(scale, cotangent)
+            optimiser.step(parameters, network.backward(parameters, saved, cotangent), state)
+            if number % STEPS_BETWEEN_CHECKS == 0 and not bool(logits.isfinite().flatten(1).all(1).any()):
+                break
+    return parameters
+
+
+def validation_metric(workspace: Workspace, parameters: Parameters, split: Any = None) -> list[float]:
+    """Task metric of P models on the whole validation part (or `split`); inf where an output is not finite."""
+    split = workspace.valid if split is None else split
+    logits = torch.cat([workspace.network.evaluate(parameters, x) for x in split.x.split(1024)], 2)
+    return metric(logits, workspace.target(split.y), workspace.kind)
+
+
+def metric(logits: Tensor, target: Tensor, kind: Kind) -> list[float]:
+    """Error rate, or mean squared error, of each model: [P, C, B] and a target -> P numbers; inf if not finite."""
+    if kind == "regression":
+        values = (logits - target).square().mean((1, 2))
+    elif kind == "binary":
+        values = ((logits > 0) != (target > 0.5)).to(logits.dtype).mean((1, 2))
+    else:
+        truth = target if target.dim() == 1 else target.argmax(0)
+        values = (logits.argmax(1) != truth).to(logits.dtype).mean(1)
+    finite = logits.isfinite().flatten(1).all(1)
+    return [float(v) if ok and math.isfinite(v) else math.inf for v, ok in zip(values.tolist(), finite.tolist(), strict=True)]
+
+
+def gradient_norms(workspace: Workspace, gradient: Gradient, count: int, *, seed: int, batch_seed: int) -> Tensor:
+    """Norm of each loss's gradient in the parameters at initialisation, on one batch: [P]."""
+    network, split = workspace.network, workspace.train
+    parameters = workspace.initial(seed)
+    x, target = workspace.pick(split, workspace.batches(len(split.x), 1, batch_seed)[0])
+    with torch.no_grad():
+        logits, saved = network.forward_shared(parameters, x)
+        cotangent = gradient(logits.expand(count, -1, -1), target)
+        gradients = network.backward_shared(parameters, saved, cotangent)
+        return norms(gradients)
+
+
+def norms(gradients: Parameters) -> Tensor:
+    """Euclidean norm of P gradients, [P, ...] each -> [P]."""
+    return torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()
+
+
+def matching_scale(wanted: Tensor, norm: Tensor) -> Tensor:
+    """Factor that gives a gradient of norm `norm` the norm `wanted`; 0 where the gradient is nothing but rounding; [P]."""
+    negligible = norm <= wanted * torch.finfo(norm.dtype).eps
+    return torch.where(negligible, 0.0, wanted / norm)
+
+
+def _cuda(device: torch.device) -> list[torch.device]:
+    return [device] if device.type == "cuda" else []
