@@ -1,0 +1,60 @@
+"""symloss discovers loss functions as formulas. Everything is loaded at first use, so that importing costs nothing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from symloss import errors, losses, plotting, tasks
+    from symloss.discovery.result import SearchResult, load_run
+    from symloss.discovery.runs import discover, resume
+    from symloss.discovery.settings import Settings
+    from symloss.evaluation import evaluate
+    from symloss.expression.equivalence import equivalent
+    from symloss.expression.expression import Expression
+    from symloss.expression.parsing import parse
+    from symloss.expression.primitives import register
+    from symloss.losses.storage import load
+    from symloss.losses.symbolic import SymbolicLoss
+    from symloss.tasks.registry import load_task
+    from symloss.tasks.task import Task
+
+__all__ = [
+    "Expression", "SearchResult", "Settings", "SymbolicLoss", "Task", "discover", "equivalent", "errors", "evaluate",
+    "load", "load_run", "load_task", "losses", "parse", "plotting", "register", "resume", "tasks",
+]  # fmt: skip
+
+_ROOMS = ("errors", "losses", "plotting", "tasks")
+_HOMES = {
+    "discovery.result": ("SearchResult", "load_run"),
+    "discovery.runs": ("discover", "resume"),
+    "discovery.settings": ("Settings",),
+    "evaluation": ("evaluate",),
+    "expression.equivalence": ("equivalent",),
+    "expression.expression": ("Expression",),
+    "expression.parsing": ("parse",),
+    "expression.primitives": ("register",),
+    "losses.storage": ("load",),
+    "losses.symbolic": ("SymbolicLoss",),
+    "tasks.registry": ("load_task",),
+    "tasks.task": ("Task",),
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("symloss")
+        if name in _ROOMS:
+            return import_module(f"symloss.{name}")
+        for home, names in _HOMES.items():
+            if name in names:
+                value = globals()[name] = getattr(import_module(f"symloss.{home}"), name)
+                return value
+        raise AttributeError(f"module 'symloss' has no attribute {name!r}; it has: {', '.join(__all__)}")
+
+    def __dir__() -> list[str]:
+        return [*__all__, "__version__"]

@@ -51,6 +51,10 @@ class SearchError(SymlossError):
     """A search cannot start or cannot go on."""
 
 
+class EvaluationError(SymlossError, ValueError):
+    """An evaluation of losses was asked for with options that it cannot have."""
+
+
 def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
 

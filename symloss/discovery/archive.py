@@ -25,7 +25,7 @@ class Candidate:
         kind: `"multiclass"`, `"binary"` or `"regression"`.
         stage: One of `STAGES`.
         reason: One line of why it ended there; empty when evaluated.
-        fitness: Validation metric, lower is better; `inf` when it was not reached (NaN becomes `inf`).
+        fitness: Validation metric, lower is better; `inf` when it was not reached, or was not finite.
         seconds: Time that refinement and training took.
         fingerprint: Of the loss up to scale: equal for twins; None where the gradient is zero everywhere.
         duplicate_of: `id` of the twin whose fitness was reused.
@@ -45,7 +45,7 @@ class Candidate:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if math.isnan(self.fitness):
+        if not math.isfinite(self.fitness):
             object.__setattr__(self, "fitness", math.inf)
 
     @property

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import pickle
+import signal
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from typing import Any, TypeVar
 
 import cloudpickle
@@ -37,7 +38,7 @@ def split(count: int, chunk_size: int) -> list[slice]:
     """
     chunks = -(-count // chunk_size)
     if count >= FEWEST_SHARED:
-        chunks += chunks % 2
+        chunks = min(chunks + chunks % 2, count)
     bounds = [count * i // chunks for i in range(chunks + 1)] if chunks else []
     return [slice(start, stop) for start, stop in pairwise(bounds)]
 
@@ -45,10 +46,10 @@ def split(count: int, chunk_size: int) -> list[slice]:
 class Executor:
     """Applies a function to chunks, in order; use it as a context manager.
 
-    Inside the context torch computes with one thread here and in every worker (more are slower on small tensors, and the
-    results would depend on their number); afterwards the number is restored. Workers start in the background, and until
-    they are there chunks are computed here, so that a short search does not wait for them. They stay from chunk to chunk
-    and from search to search. The task goes to them once, its tensors as arrays that joblib maps into shared memory.
+    Inside the context torch computes with one thread here and in every worker (more are slower on small tensors, and
+    the results would depend on their number); afterwards the number is restored. Workers start in the background, and
+    until they are there chunks are computed here, so that a short search does not wait for them. They stay from chunk
+    to chunk and from search to search. The task goes to each of them once, its tensors through memory that joblib maps.
 
     Args:
         task: The task that each call is about.
@@ -113,7 +114,8 @@ class _Workers:
         self._parallel = joblib.Parallel(n_jobs, return_as="generator", **sending)
         self._parallel.__enter__()
         self._failure: BaseException | None = None
-        greetings = self._parallel(joblib.delayed(_work)(*parcel, _greet, None, ()) for _ in range(n_jobs))
+        with _deaf_to_interrupts():
+            greetings = self._parallel(joblib.delayed(_work)(*parcel, _greet, None, ()) for _ in range(n_jobs))
         self._starting = Thread(target=self._await_greetings, args=(greetings,), daemon=True)
         self._starting.start()
 
@@ -136,7 +138,7 @@ class _Workers:
             calls = (joblib.delayed(_work)(*self._parcel, function, settings, chunk) for chunk in chunks)
             results = self._parallel(calls)
             try:
-                for result in results:
+                for result in results:  # noqa: UP028 (`yield from` would close the results before we are asked)
                     yield result
             except GeneratorExit:
                 with suppress(_ClosedEarly):
@@ -232,6 +234,19 @@ def _unpack(shell: bytes, arrays: list[Any]) -> Any:
     own, task = _Unpacker(shell, arrays).load()
     primitives.restore(own)
     return task
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes that start inside ignore Ctrl-C, which a terminal sends to all: this one ends them, in silence."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

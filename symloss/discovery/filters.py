@@ -10,7 +10,8 @@ from torch import Tensor
 
 from symloss.discovery.settings import Settings
 from symloss.expression.expression import Expression
-from symloss.population.objective import Kind, make_forest, predict
+from symloss.population.forest import Forest
+from symloss.population.predictions import Kind, predict
 from symloss.population.training import Workspace, metric
 
 _PROBABILITIES = 24
@@ -21,9 +22,10 @@ _DIGITS = 2
 def fingerprints(expressions: Sequence[Expression], kind: Kind) -> list[str | None]:
     """What distinguishes each loss as a training signal, up to its scale.
 
-    ∂ℓ/∂f is evaluated on a grid (for probabilities: f in (0, 1) at y = 0 and y = 1; for regression: y and f in [-3, 3]),
-    divided by its largest magnitude and rounded to two significant digits. Weights that are still at birth (all within 1 %
-    of 1) count as 1. For `multiclass`, where Σ f = 1, a constant added to ∂ℓ/∂f changes no gradient and is removed.
+    ∂ℓ/∂f is evaluated on a grid (for probabilities: f in (0, 1) at y = 0 and y = 1; for regression: y and f in
+    [-3, 3]), divided by its largest magnitude and rounded to two significant digits. Weights that are still at birth
+    (all within 1 % of 1) count as 1. For `multiclass`, where Σ f = 1, a constant added to ∂ℓ/∂f changes no gradient and
+    is removed.
 
     Args:
         expressions: Losses ℓ(y, f).
@@ -36,9 +38,8 @@ def fingerprints(expressions: Sequence[Expression], kind: Kind) -> list[str | No
         return []
     plain = [_at_birth(e) for e in expressions]
     f, y = _grid(kind)
-    forest = make_forest(plain, freeze=True, shared=True, dtype=torch.float64)
-    slopes = forest.slope(f, y).flatten(1)
-    return [_fingerprint(row, kind) for row in slopes]
+    slopes = Forest(plain, freeze=True, shared=True, dtype=torch.float64).slope(f, y)
+    return [_fingerprint(row, kind) for row in slopes.flatten(1)]
 
 
 def _at_birth(expression: Expression) -> Expression:

@@ -27,8 +27,8 @@ def fitness(
         expressions: P losses.
 
     Returns:
-        Validation metric of each (lower is better; inf where training diverged), and the factor on each loss with which it
-        was trained (1 unless `scale_free`).
+        Validation metric of each (lower is better; inf where training diverged), and the factor on each loss with which
+        it was trained (1 unless `scale_free`).
     """
     if not expressions:
         return [], []

@@ -59,6 +59,8 @@ class RunConfig:
         task = values["task"]
         for name in ("name", "kind", "metric", "identity"):
             _text(task[name])
+        for name in Settings().to_dict():
+            values["settings"][name]  # noqa: B018 (a file that was cut off is no file of defaults)
         return cls(
             method=_text(values["method"]),
             settings=Settings.from_dict(values["settings"]),

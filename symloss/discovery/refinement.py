@@ -11,7 +11,7 @@ from symloss.discovery.filters import Adam
 from symloss.discovery.settings import Settings
 from symloss.errors import SearchError
 from symloss.expression.expression import Expression
-from symloss.population.hypergradient import one_step, several_steps
+from symloss.population.hypergradient import Start, one_step, several_steps
 from symloss.population.training import Sgd, Workspace
 
 _FIRST_SEED = 1_000_003  # of the initial weights of the meta-steps, away from that of the fitness
@@ -26,8 +26,8 @@ def optimiser_of(settings: Settings, learning_rate: float | Tensor | None = None
 def refine(workspace: Workspace, settings: Settings, expressions: Sequence[Expression]) -> list[Expression | None]:
     """Tune φ by `refinement_steps` steps of Adam on the exact hypergradient.
 
-    In each meta-step: fresh base weights θ₀ (the same for every candidate), one SGD step (or `inner_steps`) on a training
-    batch under M_φ, and the gradient in φ of the task loss on a validation batch.
+    In each meta-step: fresh base weights θ₀ (the same for every candidate), one SGD step (or `inner_steps`) on a
+    training batch under M_φ, and the gradient in φ of the task loss on a validation batch.
 
     Args:
         workspace: Task and network.
@@ -55,20 +55,22 @@ def refine(workspace: Workspace, settings: Settings, expressions: Sequence[Expre
     with torch.no_grad(), torch.random.fork_rng(devices=cuda):
         torch.manual_seed(settings.seed)
         for number in range(steps):
-            initial = workspace.initial(_FIRST_SEED + settings.seed * 100_003 + number)
+            seed = _FIRST_SEED + settings.seed * 100_003 + number
+            initial = workspace.initial(seed)
             rows = range(number * inner, (number + 1) * inner)
             batches = [workspace.pick(workspace.train, train[row]) for row in rows]
             held_out = workspace.pick(workspace.valid, valid[number])
             if inner == 1:
+                x, target = batches[0]
+                start = Start(initial, target, *workspace.shared_forward(seed, x, (settings.seed, number)))
                 gradient = one_step(
-                    workspace, objective, weights, initial, batches[0], held_out, optimiser,
-                    scale_free=settings.scale_free,
-                )  # fmt: skip
+                    workspace, objective, weights, start, held_out, optimiser, scale_free=settings.scale_free
+                )
             else:
                 gradient = several_steps(workspace, expressions, weights, initial, batches, held_out, optimiser)
             adam.step(gradient)
     sizes = [e.size - 1 for e in expressions]
     return [
         e.with_weights(w.tolist()) if bool(w.isfinite().all()) else None
-        for e, w in zip(expressions, weights.split(sizes), strict=True)
+        for e, w in zip(expressions, torch.split(weights, sizes), strict=True)
     ]

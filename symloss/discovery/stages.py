@@ -7,8 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from symloss.discovery.filters import passes_rejection
 from symloss.discovery.fitness import fitness
 from symloss.discovery.refinement import refine
@@ -94,7 +92,8 @@ def develop(
     alive = [i for i, e in enumerate(current) if e is not None]
     survivors = [e for e in current if e is not None]
     again = set(chosen)
-    passed = iter(passes_rejection(shared, settings, [e for i, e in zip(alive, survivors, strict=True) if i in again]))
+    asked = [e for i, e in zip(alive, survivors, strict=True) if i in again]
+    passed = iter(passes_rejection(shared, settings, asked))
     trained: list[int] = []
     for i, e in zip(alive, survivors, strict=True):
         if i in again and not next(passed):
@@ -103,15 +102,10 @@ def develop(
         else:
             trained.append(i)
     finalists = [e for i in trained if (e := current[i]) is not None]
-    for i, e, value, scale in zip(trained, finalists, *fitness(shared, settings, finalists), strict=True):
+    for i, loss, value, scale in zip(trained, finalists, *fitness(shared, settings, finalists), strict=True):
         if math.isfinite(value):
-            outcomes[i] = Outcome(e, EVALUATED, "", value, 0.0, scale)
+            outcomes[i] = Outcome(loss, EVALUATED, "", value, 0.0, scale)
         else:
-            outcomes[i] = Outcome(e, DIVERGED, "training diverged", math.inf, 0.0, scale)
+            outcomes[i] = Outcome(loss, DIVERGED, "training diverged", math.inf, 0.0, scale)
     share = (time.perf_counter() - started) / max(len(expressions), 1)
     return [replace(outcome, seconds=share) for outcome in outcomes]
-
-
-def one_thread() -> None:
-    """One torch thread in this process: more are slower on small tensors and make results depend on the machine."""
-    torch.set_num_threads(1)

@@ -111,7 +111,7 @@ class Expression:
         branch: Callable[[Primitive, list[T]], T],
         weigh: Callable[[T, float, int], T],
     ) -> T:
-        """Compute bottom-up: `leaf(name)`, `branch(primitive, arguments)`, and `weigh(value, weight, edge)` per edge."""
+        """Compute from the leaves up: `leaf(name)`, `branch(primitive, arguments)`, `weigh(value, weight, edge)`."""
         stack: list[T] = []
         for index in range(self.size - 1, -1, -1):
             name = self.nodes[index]
@@ -165,11 +165,11 @@ class Expression:
 
         return sympy_bridge.to_latex(self)
 
-    def simplify(self, seconds: float = 5.0) -> Expression:
-        """A smaller expression of the same value everywhere, or this one; bounded in time."""
+    def simplify(self, seconds: float = 5.0, kind: str | None = None) -> Expression:
+        """A smaller expression of the same value everywhere (for a kind of task: where y and f are), or this one."""
         from symloss.expression import sympy_bridge
 
-        return sympy_bridge.simplify(self, seconds=seconds)
+        return sympy_bridge.simplify(self, seconds=seconds, kind=kind)
 
     def draw(self) -> Figure:
         """The tree as a matplotlib figure."""

@@ -56,7 +56,9 @@ def to_latex(expression: Expression, digits: int = 4) -> str:
         For example `\left|\log\left|1.2 \, y \, f\right|\right|`.
     """
     piece = expression.fold(
-        lambda name: leaf(name, digits), _join, lambda piece, weight, _: replace(piece, coefficient=piece.coefficient * weight)
+        lambda name: leaf(name, digits),
+        _join,
+        lambda piece, weight, _: replace(piece, coefficient=piece.coefficient * weight),
     )
     return piece.whole().text
 

@@ -1,7 +1,7 @@
 """Text to Expression: an operator-precedence reader with a closed grammar that executes nothing.
 
-It is iterative, so no text can exhaust the interpreter's stack, and it takes every tree that `str` can print. Python's own
-parser could not be used: it refuses 200 nested brackets, where a valid expression may print 400.
+It is iterative, so no text can exhaust the interpreter's stack, and it takes every tree that `str` can print. Python's
+own parser could not be used: it refuses 200 nested brackets, where a valid expression may print 400.
 """
 
 from __future__ import annotations

@@ -53,7 +53,8 @@ class Primitive:
 
     def torch(self, *arguments: torch.Tensor) -> torch.Tensor:
         """Value on tensors; differentiable by autograd."""
-        return self.function(torch, *arguments)
+        value: torch.Tensor = self.function(torch, *arguments)
+        return value
 
     def numpy(self, *arguments: Any) -> Any:
         """Value on NumPy arrays."""
@@ -348,3 +349,14 @@ def restore(rows: Iterable[Primitive]) -> None:
     """Make `rows`, from `registered` of another process, the registered primitives of this one."""
     _TABLE.clear()
     _TABLE.update({row.name: row for row in (*_ROWS, *rows)})
+
+
+def registered() -> tuple[Primitive, ...]:
+    """The rows that users added, for another process to `restore`."""
+    return tuple(row for row in _TABLE.values() if row not in _ROWS)
+
+
+def restore(rows: Iterable[Primitive]) -> None:
+    """Add rows of `registered()`, which were checked where they came from; symloss's own stay as they are."""
+    own = {row.name for row in _ROWS}
+    _TABLE.update({row.name: row for row in rows if row.name not in own})

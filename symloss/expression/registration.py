@@ -228,7 +228,7 @@ def _pairs(arity: int) -> tuple[tuple[int, int], ...]:
 
 def _tensors(arguments: Any) -> list[torch.Tensor]:
     tensors = (a if isinstance(a, torch.Tensor) else torch.from_numpy(np.array(a, dtype=np.float64)) for a in arguments)
-    return list(torch.broadcast_tensors(*tensors))
+    return list(torch.broadcast_tensors(*tensors))  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
 def _as(xp: Any, tensors: tuple[torch.Tensor, ...]) -> tuple[Partial, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -73,11 +74,11 @@ def _number(sp: Any, value: float) -> Any:
 def _weighted(sp: Any, form: _Form, weight: float) -> _Form:
     if weight == 1.0:
         return form
-    value = None if form.value is None else form.value * weight
     if weight == 0.0:
         return _Form(sp.Integer(0), 0.0)
-    if form.expr in (1, -1):
-        return _Form(_number(sp, form.value * weight), value)
+    value = None if form.value is None else form.value * weight
+    if value is not None and form.expr in (1, -1):
+        return _Form(_number(sp, value), value)
     return _Form(_number(sp, weight) * form.expr, value)
 
 
@@ -136,7 +137,7 @@ class _Reader:
             sp.Symbol: self._symbol, sp.Add: self._sum, sp.Mul: self._product, sp.Pow: self._power,
             sp.exp: self._power, sp.Abs: self._named("abs"), sp.sign: self._named("sign"),
             sp.tanh: self._named("tanh"), sp.log: self._log,
-            sp.Max: self._extreme("max"), sp.Min: self._extreme("min"),
+            sp.Piecewise: self._piecewise, sp.Max: self._extreme("max"), sp.Min: self._extreme("min"),
         }  # fmt: skip
 
     def read(self, expr: Any) -> Term:
@@ -149,7 +150,8 @@ class _Reader:
                 raise ExpressionError(f"the SymPy form is more than {MAX_DEPTH // 2} deep; nest it less")
             if not expr.free_symbols:
                 return number(self._value(expr))
-            return self.kinds.get(expr.func, self._registered)(expr)
+            kind: Callable[[Any], Term] = self.kinds.get(expr.func, self._registered)
+            return kind(expr)
         finally:
             self.depth -= 1
 
@@ -224,11 +226,17 @@ class _Reader:
 
     def _divisor(self, base: Any, exponent: Any) -> Term:
         """b^n below a fraction line; `truediv` brings its own protection."""
-        if base.func is self.sp.Piecewise and exponent == 1:
-            inside = base.args[0][0]
-            if primitives.get("truediv").sympy(self.sp, 1, inside) == 1 / base:
-                return self.read(inside)
         return self.read(self.sp.Pow(base, exponent, evaluate=False) if exponent != 1 else base)
+
+    def _piecewise(self, expr: Any) -> Term:
+        """1 / b or b as `truediv` protects it, in the form that SymPy gives to it."""
+        truediv = primitives.get("truediv").sympy
+        value = expr.args[0][0]
+        if not value.is_zero and truediv(self.sp, 1, 1 / value) == expr:
+            return Term("truediv", (Term("1"), self.read(1 / value)))
+        if truediv(self.sp, 1, value) == 1 / expr:
+            return self.read(value)
+        return self._registered(expr)
 
     def _analytic(self, base: Any, exponent: Any) -> Any:
         """The b of (1 + b^2)^(-1/2), or None."""

@@ -113,7 +113,7 @@ def _without_weight(term: Term) -> Term:
         return replace(unit, arguments=(first.scaled(weight), *others))
     if unit.name in ("add", "sub"):
         return replace(unit, arguments=tuple(argument.scaled(weight) for argument in unit.arguments))
-    return Term("mul", (number(weight), unit))
+    return Term("mul", (Term("1", weight=weight), unit))
 
 
 def power(base: Term, exponent: float) -> Term:

@@ -1,0 +1,6 @@
+"""Figures: functions that take a loss or a result and return a matplotlib `Figure`; nothing of pyplot is touched."""
+
+from symloss.plotting.curves import loss_curves
+from symloss.plotting.runs import front, history
+
+__all__ = ["front", "history", "loss_curves"]

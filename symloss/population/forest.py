@@ -1,7 +1,8 @@
 """Many expressions at once: value, derivative in f, and derivative of that in the weights, without autograd.
 
-All nodes of all trees are scheduled together: nodes of one operation whose arguments are ready form a group, and a group
-is one gather, one multiplication by edge weights and a few tensor calls. Each node carries the dual number (v, ∂v/∂f).
+All nodes of all trees are scheduled together: nodes of one operation whose arguments are ready form a group, and a
+group is one gather, one multiplication by edge weights and a few tensor calls. Each node carries the dual number
+(v, ∂v/∂f).
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class _Group:
     slots: slice  # [arity * k] positions in the vector of slot weights
 
 
-class TorchForest:
-    r"""The expressions of a population on one slice of y, evaluated together by tensor operations: any device, any primitive.
+class Forest:
+    r"""The expressions of a population on one slice of y, evaluated together by tensor operations.
 
     Args:
         expressions: P expressions.
@@ -172,7 +173,7 @@ class TorchForest:
             weight = slot_weights[group.slots]
             weighted = raw * weight
             count = group.rows.stop - group.rows.start
-            values, slopes = weighted[0].split(count), weighted[1].split(count)
+            values, slopes = torch.split(weighted[0], count), torch.split(weighted[1], count)
             gradient = group.primitive.gradient(torch, *values)
             buffer[0, group.rows] = group.primitive.torch(*values)
             _chain(gradient, slopes, buffer[1, group.rows])

@@ -4,8 +4,8 @@ One step, exactly and without double backward through the network. With θ₁ = 
 
     dL_task/dφ = -α ∂/∂φ Σ (∂ℓ_φ/∂f) ḟ,
 
-where ḟ is the derivative of the predictions at θ₀ along v: one forward-mode product of the model. More steps go backwards
-through the trajectory, by Hessian-vector products or by plain double backward.
+where ḟ is the derivative of the predictions at θ₀ along v: one forward-mode product of the model. More steps go
+backwards through the trajectory, by Hessian-vector products or by plain double backward.
 
 Source: C. Raymond et al., "Learning symbolic model-agnostic loss functions via meta-learning", TPAMI 2023.
 """
@@ -13,25 +13,45 @@ Source: C. Raymond et al., "Learning symbolic model-agnostic loss functions via 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from symloss.expression.expression import Expression
 from symloss.population.networks import FunctionalNetwork, Parameters
-from symloss.population.objective import Objective, predict, predict_jvp
-from symloss.population.training import Sgd, Workspace, _per_model, matching_scale, norms
+from symloss.population.objective import Objective
+from symloss.population.predictions import predict
+from symloss.population.training import Sgd, Workspace, matching_scale, norms, per_model
 
 Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a meta-step starts, the same for all candidates.
+
+    Args:
+        parameters: θ₀, one tensor per parameter.
+        target: Target of the training batch: class indices [B], or [C, B].
+        logits: At θ₀ on the training batch, [1, C, B].
+        f: Predictions, [1, C, B].
+        saved: What the network needs to differentiate there.
+    """
+
+    parameters: Parameters
+    target: Tensor
+    logits: Tensor
+    f: Tensor
+    saved: Any
 
 
 def one_step(
     workspace: Workspace,
     objective: Objective,
     weights: Tensor,
-    initial: Parameters,
-    train: Batch,
+    start: Start,
     valid: Batch,
     optimiser: Sgd,
     *,
@@ -43,43 +63,43 @@ def one_step(
         workspace: Task and network.
         objective: Losses of P expressions, `shared` and not frozen.
         weights: φ of all expressions, [edges].
-        initial: θ₀, one tensor per parameter.
-        train: Batch of the step: x [B, ...] and a target.
-        valid: Batch on which the task loss is measured.
+        start: θ₀ and the training batch.
+        valid: Batch on which the task loss is measured: x [B, ...] and a target.
         optimiser: Step size, Nesterov momentum and weight decay enter as constants.
         scale_free: The step has the length that the task loss's own would have: only the direction of ∇M_φ counts.
 
     Returns:
         dL_task/dφ, [edges]; each entry depends on its own expression alone.
     """
-    network, kind = workspace.network, workspace.kind
-    rate = optimiser.first_step
-    logits, saved = network.forward_shared(initial, train[0])
-    f = predict(logits, kind)
-    cotangent = objective.logits_gradient(f, train[1], weights)
-    gradient = network.backward_shared(initial, saved, cotangent)
-    count = cotangent.shape[0]
+    network, initial, rate = workspace.network, start.parameters, optimiser.first_step
+    gradient = network.backward_shared(initial, start.saved, objective.logits_gradient(start.f, start.target, weights))
     scale = None
     if scale_free:
-        own = network.backward_shared(initial, saved, workspace.task_gradient(logits, train[1]))
+        own = network.backward_shared(initial, start.saved, workspace.task_gradient(start.logits, start.target))
         scale = matching_scale(norms(own), norms(gradient))
-        gradient = [g * _per_model(scale, g) for g in gradient]
-    if optimiser.weight_decay:
-        stepped = [p * (1 - rate * optimiser.weight_decay) - rate * g for p, g in zip(initial, gradient, strict=True)]
-    else:
-        stepped = [p - rate * g for p, g in zip(initial, gradient, strict=True)]
+        gradient = [g * per_model(scale, g) for g in gradient]
+    decayed = [p * (1 - rate * optimiser.weight_decay) for p in initial] if optimiser.weight_decay else initial
+    stepped = [p.sub(g, alpha=rate) for p, g in zip(decayed, gradient, strict=True)]
     if isinstance(network, FunctionalNetwork):
-        network.begin(count)
+        network.begin(objective.count)
     after, saved_after = network.forward(stepped, valid[0])
     v = network.backward(stepped, saved_after, workspace.task_gradient(after, valid[1]))
-    if scale is not None:  # derivative of ∇M/‖∇M‖: only the part of v orthogonal to ∇M remains
-        inner = torch.stack([(a * g).flatten(1).sum(1) for a, g in zip(v, gradient, strict=True)]).sum(0)
-        share = inner / norms(gradient).square().clamp_min(torch.finfo(workspace.dtype).tiny)
-        v = [
-            _per_model(scale, a) * (a - _per_model(share, a) * g) for a, g in zip(v, gradient, strict=True)
-        ]
-    tangent = predict_jvp(f, network.jvp_shared(initial, saved, v), kind)
-    return objective.weight_gradient(tangent, train[1]).mul_(-rate / f.shape[2])
+    if scale is not None:
+        v = _derivative_of_direction(v, gradient, scale)
+    return objective.weight_gradient(network.jvp_shared(initial, start.saved, v)).mul_(-rate)
+
+
+def _derivative_of_direction(v: Parameters, gradient: Parameters, scale: Tensor) -> Parameters:
+    """Transpose of the derivative of s g / ‖g‖ in g, applied to v: only what is orthogonal to g remains.
+
+    Args:
+        v: [P, ...] each.
+        gradient: The scaled gradient, [P, ...] each.
+        scale: s / ‖g‖, [P].
+    """
+    inner = torch.stack([(a * g).flatten(1).sum(1) for a, g in zip(v, gradient, strict=True)]).sum(0)
+    share = inner / norms(gradient).square().clamp_min(torch.finfo(scale.dtype).tiny)
+    return [per_model(scale, a) * (a - per_model(share, a) * g) for a, g in zip(v, gradient, strict=True)]
 
 
 def several_steps(
@@ -121,10 +141,10 @@ def several_steps(
         y = batch[1]
         if workspace.indices:
             y = torch.nn.functional.one_hot(y, f.shape[1]).t().to(f.dtype)
-        values = [
-            e.evaluate(y, f[p], torch, phi[spans[p] : spans[p + 1]]).sum() / f.shape[2] for p, e in enumerate(expressions)
-        ]
-        return torch.stack(values).sum()
+        total = f.new_zeros(())
+        for p, e in enumerate(expressions):
+            total = total + e.evaluate(y, f[p], torch, phi[spans[p] : spans[p + 1]]).sum()
+        return total / f.shape[2]
 
     count = len(expressions)
     parameters = [p.expand(count, *p.shape).clone() for p in initial]
@@ -139,7 +159,7 @@ def several_steps(
     v = workspace.network.backward(trajectory[-1], saved, workspace.task_gradient(logits, valid[1]))
     total = torch.zeros_like(weights)
     for theta, batch in zip(reversed(trajectory[:-1]), reversed(train), strict=True):
-        _, (curvature, mixed) = torch.func.jvp(lambda p, b=batch: gradient_of(p, weights, b), (theta,), (v,))
+        curvature, mixed = torch.func.jvp(lambda p, b=batch: gradient_of(p, weights, b), (theta,), (v,))[1]
         total -= rate * mixed
         v = [a - rate * (h + decay * a) for a, h in zip(v, curvature, strict=True)]
     return total
@@ -158,7 +178,9 @@ def _double_backward(
         phi = weights.detach().clone().requires_grad_()
         current = [p.requires_grad_() for p in parameters]
         for batch in train:
-            gradient = torch.autograd.grad(loss(current, phi, batch), current, create_graph=True, materialize_grads=True)
+            gradient = torch.autograd.grad(
+                loss(current, phi, batch), current, create_graph=True, materialize_grads=True
+            )
             current = [
                 p - optimiser.learning_rate * (g + optimiser.weight_decay * p)
                 for p, g in zip(current, gradient, strict=True)

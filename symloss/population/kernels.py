@@ -1,12 +1,12 @@
 """Compiled loops over many expressions on the CPU: the inner loop of the engine.
 
-A tree is a list of nodes in an order in which arguments come first. It runs over strips of `WIDTH` entries, so that all its
-intermediate values stay in the first-level cache. Every node has a row of four strips: value, derivative in f, and
-the adjoints of the two. Rows 0, 1 and 2 are the constant 1, the target y and the prediction f; node i is row 3 + i.
+A tree is a list of nodes in an order in which arguments come first. It runs over strips of `WIDTH` entries, so that all
+its intermediate values stay in the cache. Every node has a row of four strips: value, derivative in f, and the adjoints
+of the two. Rows 0, 1 and 2 are the constant 1, the target y and the prediction f; node i is row 3 + i.
 
-The rules of the operations are those of `symloss.expression.primitives` (value, gradient and Hessian), once more as scalar
-code; tests hold the two against each other. All rows are addressed as `row[constant + j]`: only so can the compiler see
-that strips do not overlap, and use vector instructions.
+The rules of the operations are those of `symloss.expression.primitives` (value, gradient and Hessian), once more as
+scalar code; tests hold the two against each other. All rows are addressed as `row[constant + j]`: only so can the
+compiler see that strips do not overlap, and use vector instructions.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from symloss.expression.primitives import EPSILON
 
 WIDTH = 256
 ONE, TARGET, PREDICTION, FIRST = 0, 1, 2, 3
+MULTICLASS, BINARY, REGRESSION = 0, 1, 2
 _SLOPE, _VALUE_BAR, _SLOPE_BAR = WIDTH, 2 * WIDTH, 3 * WIDTH
 
 _FAST = {"reassoc", "contract", "nsz"}  # sums may be reordered; NaN and infinity stay what they are
@@ -36,183 +37,22 @@ def _cached(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiled
 
 
-# -- rules: value(x, y, k), and partials(x, y, v, k) = (g_x, g_y, h_xx, h_xy, h_yy); k = (0, 1, 2, 1/2, EPSILON) -------------
-
-
-@_compiled
-def _add(x: Any, y: Any, k: Any) -> Any:
-    return x + y
-
-
-@_compiled
-def _add_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
-    return k[1], k[1], k[0], k[0], k[0]
-
-
-@_compiled
-def _sub(x: Any, y: Any, k: Any) -> Any:
-    return x - y
-
-
-@_compiled
-def _sub_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
-    return k[1], -k[1], k[0], k[0], k[0]
-
-
-@_compiled
-def _mul(x: Any, y: Any, k: Any) -> Any:
-    return x * y
-
-
-@_compiled
-def _mul_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
-    return y, x, k[0], k[1], k[0]
-
-
-@_compiled
-def _div(x: Any, y: Any, k: Any) -> Any:
-    return x / np.sqrt(k[1] + y * y)
-
-
-@_compiled
-def _div_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
-    r = k[1] / np.sqrt(k[1] + y * y)
-    cube = r * r * r
-    return r, -x * y * cube, k[0], -y * cube, x * (k[2] * y * y - k[1]) * cube * r * r
-
-
-@_compiled
-def _min(x: Any, y: Any, k: Any) -> Any:
-    return x if x <= y else (y if x > y else x + y)
-
-
-@_compiled
-def _min_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
-    first = k[1] if x < y else (k[0] if x > y else k[3])
-    return first, k[1] - first, k[0], k[0], k[0]
-
-
-@_compiled
-def _max(x: Any, y: Any, k: Any) -> Any:
-    return x if x >= y else (y if x < y else x + y)
-
-
-@_compiled
-def _max_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
-    first = k[1] if x > y else (k[0] if x < y else k[3])
-    return first, k[1] - first, k[0], k[0], k[0]
-
-
-@_compiled
-def _sign(x: Any, y: Any, k: Any) -> Any:
-    return k[1] if x > k[0] else (-k[1] if x < k[0] else x)
-
-
-@_compiled
-def _sign_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
-    return k[0], k[0], k[0], k[0], k[0]
-
-
-@_compiled
-def _square(x: Any, y: Any, k: Any) -> Any:
-    return x * x
-
-
-@_compiled
-def _square_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
-    return k[2] * x, k[0], k[2], k[0], k[0]
-
-
-@_compiled
-def _abs(x: Any, y: Any, k: Any) -> Any:
-    return abs(x)
-
-
-@_compiled
-def _abs_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
-    return k[1] if x > k[0] else (-k[1] if x < k[0] else x), k[0], k[0], k[0], k[0]
-
-
-@_compiled
-def _log(x: Any, y: Any, k: Any) -> Any:
-    return np.log(k[4] if abs(x) < k[4] else abs(x))
-
-
-@_compiled
-def _log_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
-    g = k[0] if abs(x) < k[4] else k[1] / x
-    return g, k[0], -g * g, k[0], k[0]
-
-
-@_compiled
-def _sqrt(x: Any, y: Any, k: Any) -> Any:
-    return np.sqrt(k[4] if abs(x) < k[4] else abs(x))
-
-
-@_compiled
-def _sqrt_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
-    g = k[0] if abs(x) < k[4] else k[3] * v / x
-    return g, k[0], -k[3] * g / x if abs(x) >= k[4] else k[0], k[0], k[0]
-
-
-@_compiled
-def _tanh(x: Any, y: Any, k: Any) -> Any:
-    return np.tanh(x)
-
-
-@_compiled
-def _tanh_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
-    g = k[1] - v * v
-    return g, k[0], -k[2] * v * g, k[0], k[0]
-
-
-@_compiled
-def _exp(x: Any, y: Any, k: Any) -> Any:
-    return np.exp(x)
-
-
-@_compiled
-def _exp_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
-    return v, k[0], v, k[0], k[0]
-
-
-@_compiled
-def _truediv(x: Any, y: Any, k: Any) -> Any:
-    return x / (y if abs(y) >= k[4] else (-k[4] if y < k[0] else k[4]))
-
-
-@_compiled
-def _truediv_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
-    r = k[1] / (y if abs(y) >= k[4] else (-k[4] if y < k[0] else k[4]))
-    live = r if abs(y) >= k[4] else k[0]
-    return r, -x * r * live, k[0], -live * r, k[2] * x * live * r * r
-
-
-@_compiled
-def _pow(x: Any, y: Any, k: Any) -> Any:
-    return (k[4] if abs(x) < k[4] else abs(x)) ** y
-
-
-@_compiled
-def _pow_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
-    m = k[4] if abs(x) < k[4] else abs(x)
-    s = k[0] if abs(x) < k[4] else (k[1] if x > k[0] else -k[1])
-    n = np.log(m)
-    return y * v / m * s, v * n, y * (y - k[1]) * v / (m * m) * s * s, (k[1] + y * n) * v / m * s, v * n * n
-
-
-# -- loops ---------------------------------------------------------------------------------------------------------------
-
-
 def _unary(value: Callable[..., Any], partials: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Forward and reverse loop of an operation of one argument over a strip of n entries."""
+    """Forward and reverse loop of an operation of one argument over a strip of n entries.
+
+    Args:
+        value: `value(x, k)` with the constants k = (0, 1, 2, 1/2, EPSILON) in the dtype of x.
+        partials: `partials(x, v, k)` at the value v -> (g, h), first and second derivative.
+    """
+
+    value, partials = _compiled(value), _compiled(partials)
 
     @_compiled
     def forward(node: Any, a: Any, b: Any, p: Any, q: Any, n: int, k: Any) -> None:
         for j in range(n):
             x = p * a[j]
-            v = value(x, x, k)
-            gradient, _, _, _, _ = partials(x, x, v, k)
+            v = value(x, k)
+            gradient, _ = partials(x, v, k)
             node[j] = v
             node[_SLOPE + j] = gradient * (p * a[_SLOPE + j])
 
@@ -221,7 +61,7 @@ def _unary(value: Callable[..., Any], partials: Callable[..., Any]) -> tuple[Cal
         total = k[0]
         for j in range(n):
             x = p * a[j]
-            gradient, _, hessian, _, _ = partials(x, x, node[j], k)
+            gradient, hessian = partials(x, node[j], k)
             slope_bar = node[_SLOPE_BAR + j]
             value_bar = node[_VALUE_BAR + j] * gradient + slope_bar * hessian * (p * a[_SLOPE + j])
             slope_bar = slope_bar * gradient
@@ -234,7 +74,9 @@ def _unary(value: Callable[..., Any], partials: Callable[..., Any]) -> tuple[Cal
 
 
 def _binary(value: Callable[..., Any], partials: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Forward and reverse loop of an operation of two arguments over a strip of n entries."""
+    """The same for two arguments: `value(x, y, k)`, and `partials(x, y, v, k)` -> (g_x, g_y, h_xx, h_xy, h_yy)."""
+
+    value, partials = _compiled(value), _compiled(partials)
 
     @_compiled
     def forward(node: Any, a: Any, b: Any, p: Any, q: Any, n: int, k: Any) -> None:
@@ -266,21 +108,68 @@ def _binary(value: Callable[..., Any], partials: Callable[..., Any]) -> tuple[Ca
     return forward, reverse
 
 
-_add_forward, _add_reverse = _binary(_add, _add_partials)
-_sub_forward, _sub_reverse = _binary(_sub, _sub_partials)
-_mul_forward, _mul_reverse = _binary(_mul, _mul_partials)
-_div_forward, _div_reverse = _binary(_div, _div_partials)
-_min_forward, _min_reverse = _binary(_min, _min_partials)
-_max_forward, _max_reverse = _binary(_max, _max_partials)
-_sign_forward, _sign_reverse = _unary(_sign, _sign_partials)
-_square_forward, _square_reverse = _unary(_square, _square_partials)
-_abs_forward, _abs_reverse = _unary(_abs, _abs_partials)
-_log_forward, _log_reverse = _unary(_log, _log_partials)
-_sqrt_forward, _sqrt_reverse = _unary(_sqrt, _sqrt_partials)
-_tanh_forward, _tanh_reverse = _unary(_tanh, _tanh_partials)
-_exp_forward, _exp_reverse = _unary(_exp, _exp_partials)
-_truediv_forward, _truediv_reverse = _binary(_truediv, _truediv_partials)
-_pow_forward, _pow_reverse = _binary(_pow, _pow_partials)
+def _div_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
+    r = k[1] / np.sqrt(k[1] + y * y)
+    cube = r * r * r
+    return r, -x * y * cube, k[0], -y * cube, x * (k[2] * y * y - k[1]) * cube * r * r
+
+
+def _min_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
+    first = k[1] if x < y else (k[0] if x > y else k[3])
+    return first, k[1] - first, k[0], k[0], k[0]
+
+
+def _max_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
+    first = k[1] if x > y else (k[0] if x < y else k[3])
+    return first, k[1] - first, k[0], k[0], k[0]
+
+
+def _log_partials(x: Any, v: Any, k: Any) -> Any:
+    g = k[0] if abs(x) < k[4] else k[1] / x
+    return g, -g * g
+
+
+def _sqrt_partials(x: Any, v: Any, k: Any) -> Any:
+    g = k[0] if abs(x) < k[4] else k[3] * v / x
+    return g, (k[0] if abs(x) < k[4] else -k[3] * g / x)
+
+
+def _truediv_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
+    r = k[1] / (y if abs(y) >= k[4] else (-k[4] if y < k[0] else k[4]))
+    live = r if abs(y) >= k[4] else k[0]
+    return r, -x * r * live, k[0], -live * r, k[2] * x * live * r * r
+
+
+def _pow_partials(x: Any, y: Any, v: Any, k: Any) -> Any:
+    m = k[4] if abs(x) < k[4] else abs(x)
+    s = k[0] if abs(x) < k[4] else (k[1] if x > k[0] else -k[1])
+    n = np.log(m)
+    return y * v / m * s, v * n, y * (y - k[1]) * v / (m * m) * s * s, (k[1] + y * n) * v / m * s, v * n * n
+
+
+_add_forward, _add_reverse = _binary(lambda x, y, k: x + y, lambda x, y, v, k: (k[1], k[1], k[0], k[0], k[0]))
+_sub_forward, _sub_reverse = _binary(lambda x, y, k: x - y, lambda x, y, v, k: (k[1], -k[1], k[0], k[0], k[0]))
+_mul_forward, _mul_reverse = _binary(lambda x, y, k: x * y, lambda x, y, v, k: (y, x, k[0], k[1], k[0]))
+_div_forward, _div_reverse = _binary(lambda x, y, k: x / np.sqrt(k[1] + y * y), _div_partials)
+_min_forward, _min_reverse = _binary(lambda x, y, k: x if x <= y else (y if x > y else x + y), _min_partials)
+_max_forward, _max_reverse = _binary(lambda x, y, k: x if x >= y else (y if x < y else x + y), _max_partials)
+_sign_forward, _sign_reverse = _unary(
+    lambda x, k: k[1] if x > k[0] else (-k[1] if x < k[0] else x), lambda x, v, k: (k[0], k[0])
+)
+_square_forward, _square_reverse = _unary(lambda x, k: x * x, lambda x, v, k: (k[2] * x, k[2]))
+_abs_forward, _abs_reverse = _unary(
+    lambda x, k: abs(x), lambda x, v, k: (k[1] if x > k[0] else (-k[1] if x < k[0] else x), k[0])
+)
+_log_forward, _log_reverse = _unary(lambda x, k: np.log(k[4] if abs(x) < k[4] else abs(x)), _log_partials)
+_sqrt_forward, _sqrt_reverse = _unary(lambda x, k: np.sqrt(k[4] if abs(x) < k[4] else abs(x)), _sqrt_partials)
+_tanh_forward, _tanh_reverse = _unary(
+    lambda x, k: np.tanh(x), lambda x, v, k: (k[1] - v * v, -k[2] * v * (k[1] - v * v))
+)
+_exp_forward, _exp_reverse = _unary(lambda x, k: np.exp(x), lambda x, v, k: (v, v))
+_truediv_forward, _truediv_reverse = _binary(
+    lambda x, y, k: x / (y if abs(y) >= k[4] else (-k[4] if y < k[0] else k[4])), _truediv_partials
+)
+_pow_forward, _pow_reverse = _binary(lambda x, y, k: (k[4] if abs(x) < k[4] else abs(x)) ** y, _pow_partials)
 
 OPERATIONS = (
     "add", "sub", "mul", "div", "min", "max", "sign", "square", "abs", "log", "sqrt", "tanh", "exp", "truediv", "pow",
@@ -375,69 +264,152 @@ def _edges(node: Any, factor: Any, weights: Any) -> Any:
 
 
 @_compiled
-def _run(nodes: Any, factors: Any, weights: Any, scratch: Any, f: Any, y: Any, begin: int, n: int, k: Any) -> None:
-    """One tree forward over the n entries from `begin` on."""
+def _run(program: Any, tree: int, weights: Any, scratch: Any, f: Any, y: Any, begin: int, n: int, k: Any) -> Any:
+    """One tree forward over the n entries from `begin` on; the row of its root."""
+    start, nodes, factors, _ = program
     one, target, prediction = scratch[ONE], scratch[TARGET], scratch[PREDICTION]
     for j in range(n):
         one[j], one[_SLOPE + j] = k[1], k[0]
         target[j], target[_SLOPE + j] = y[begin + j], k[0]
         prediction[j], prediction[_SLOPE + j] = f[begin + j], k[1]
-    for i in range(nodes.shape[0]):
-        p, q = _edges(nodes[i], factors[i], weights)
-        _forward(nodes[i, 0], scratch[FIRST + i], scratch[nodes[i, 1]], scratch[nodes[i, 2]], p, q, n, k)
+    low, count = start[tree], start[tree + 1] - start[tree]
+    for i in range(count):
+        node = nodes[low + i]
+        p, q = _edges(node, factors[low + i], weights)
+        _forward(node[0], scratch[FIRST + i], scratch[node[1]], scratch[node[2]], p, q, n, k)
+    return scratch[FIRST + count - 1]
+
+
+@_compiled
+def _slope(program: Any, tree: int, weights: Any, scratch: Any, f: Any, y: Any, out: Any, k: Any) -> None:
+    """out = ∂ℓ/∂f of one tree; f, y and out are rows [M]."""
+    for begin in range(0, f.shape[0], WIDTH):
+        n = min(WIDTH, f.shape[0] - begin)
+        root = _run(program, tree, weights, scratch, f, y, begin, n, k)
+        for j in range(n):
+            out[begin + j] = root[_SLOPE + j]
+
+
+@_compiled
+def _weight_gradient(
+    program: Any, tree: int, weights: Any, scratch: Any, f: Any, y: Any, tangent: Any, out: Any, k: Any
+) -> None:
+    """out += ∂/∂φ Σ (∂ℓ_φ/∂f) · tangent of one tree; f, y and tangent are rows [M]."""
+    start, nodes, factors, _ = program
+    low, count = start[tree], start[tree + 1] - start[tree]
+    sums = np.zeros(2, weights.dtype)
+    for begin in range(0, f.shape[0], WIDTH):
+        n = min(WIDTH, f.shape[0] - begin)
+        root = _run(program, tree, weights, scratch, f, y, begin, n, k)
+        for j in range(n):
+            root[_VALUE_BAR + j] = k[0]
+            root[_SLOPE_BAR + j] = tangent[begin + j]
+        for i in range(count - 1, -1, -1):
+            node, factor = nodes[low + i], factors[low + i]
+            p, q = _edges(node, factor, weights)
+            _reverse(node[0], scratch[FIRST + i], scratch[node[1]], scratch[node[2]], p, q, n, k, sums)
+            if node[3] >= 0:
+                out[node[3]] += sums[0] * factor[0]
+            if node[4] >= 0:
+                out[node[4]] += sums[1] * factor[1]
+
+
+@_compiled
+def _softmax_product(f: Any, values: Any, out: Any, batch: int, factor: Any) -> None:
+    """out = factor · f · (values - Σ_c f · values) over rows [C B]: the Jacobian of softmax, which is symmetric."""
+    mean = np.zeros(batch, f.dtype)
+    for begin in range(0, f.shape[0], batch):
+        for j in range(batch):
+            mean[j] += f[begin + j] * values[begin + j]
+    for begin in range(0, f.shape[0], batch):
+        for j in range(batch):
+            out[begin + j] = factor * (f[begin + j] * (values[begin + j] - mean[j]))
+
+
+@_compiled
+def _prediction_product(kind: int, f: Any, values: Any, out: Any, batch: int, factor: Any, k: Any) -> None:
+    """out = factor · (∂f/∂logits) · values: softmax, sigmoid or the identity."""
+    if kind == MULTICLASS:
+        _softmax_product(f, values, out, batch, factor)
+    elif kind == BINARY:
+        for j in range(f.shape[0]):
+            out[j] = factor * (values[j] * (f[j] * (k[1] - f[j])))
+    else:
+        for j in range(f.shape[0]):
+            out[j] = factor * values[j]
+
+
+@_compiled
+def _source(f: Any, number: int) -> Any:
+    return f[0] if f.shape[0] == 1 else f[number]
 
 
 @_cached
-def slope(
-    start: Any, nodes: Any, factors: Any, live: Any, weights: Any, scratch: Any, f: Any, y: Any, out: Any
+def logits_gradient(
+    kind: int, programs: Any, weights: Any, scratch: Any, f: Any, y: Any, indices: Any, batch: int, out: Any
 ) -> None:
-    """out[p] = ∂ℓ_p/∂f for every live tree.
+    """out[p] = gradient of the mean of ℓ_p over the batch, at the logits.
 
     Args:
-        start: First node of each tree, [T + 1].
-        nodes: (operation, row a, row b, weight of a, weight of b) per node, [N, 5]; weight -1 is none.
-        factors: Numbers that multiply the two weights, [N, 2].
-        live: Number of the expression of each tree, [T].
+        kind: `MULTICLASS`, `BINARY` or `REGRESSION`.
+        programs: Trees on the slices y = 0 and y = 1 for class indices, else (trees, no trees). Each program is
+            first node of each tree [T + 1]; (operation, row a, row b, weight of a, weight of b) per node [N, 5], where
+            weight -1 is none; numbers that multiply the two weights [N, 2]; number of the expression of each tree [T].
         weights: φ, [edges].
         scratch: [rows, 4 WIDTH].
-        f: Predictions, [P, M], or [1, M] if all trees share them.
-        y: Targets, [M] (anything where the slice fixes y).
-        out: [P, M]; rows of other expressions are left alone.
+        f: Predictions, [P, C B], or [1, C B] if all trees share them.
+        y: Targets [C B]; anything with class indices.
+        indices: Class indices [B]; empty without.
+        batch: B.
+        out: [P, C B].
     """
     k = _constants(weights)
-    for tree in range(live.shape[0]):
-        low, high = start[tree], start[tree + 1]
-        source = f[0] if f.shape[0] == 1 else f[live[tree]]
-        result, root = out[live[tree]], scratch[FIRST + high - low - 1]
-        for begin in range(0, f.shape[1], WIDTH):
-            n = min(WIDTH, f.shape[1] - begin)
-            _run(nodes[low:high], factors[low:high], weights, scratch, source, y, begin, n, k)
-            for j in range(n):
-                result[begin + j] = root[_SLOPE + j]
+    slopes = np.empty(f.shape[1], f.dtype)
+    picked, at_target = np.empty(len(indices), f.dtype), np.empty(len(indices), f.dtype)
+    done = np.zeros(2, np.int64)
+    for number in range(out.shape[0]):
+        row = _source(f, number)
+        slopes[:], at_target[:] = k[0], k[0]
+        for j in range(len(indices)):
+            picked[j] = row[indices[j] * batch + j]
+        for part in range(2):
+            program, tree = programs[part], done[part]
+            if tree < len(program[3]) and program[3][tree] == number:
+                seen, result = (row, slopes) if part == 0 else (picked, at_target)
+                _slope(program, tree, weights, scratch, seen, y, result, k)
+                done[part] += 1
+        for j in range(len(indices)):
+            slopes[indices[j] * batch + j] = at_target[j]
+        _prediction_product(kind, row, slopes, out[number], batch, k[1] / weights.dtype.type(batch), k)
 
 
 @_cached
 def weight_gradient(
-    start: Any, nodes: Any, factors: Any, live: Any, weights: Any, scratch: Any, f: Any, y: Any, tangent: Any, out: Any
+    kind: int,
+    programs: Any,
+    weights: Any,
+    scratch: Any,
+    f: Any,
+    y: Any,
+    indices: Any,
+    batch: int,
+    tangent: Any,
+    out: Any,
 ) -> None:
-    """out += ∂/∂φ Σ (∂ℓ_φ/∂f) · tangent; arguments as in `slope`, tangent [P, M], out [edges]."""
+    """out += ∂/∂φ Σ (gradient of the mean loss at the logits) · tangent; tangent [P, C B], out [edges]."""
     k = _constants(weights)
-    sums = np.zeros(2, weights.dtype)
-    for tree in range(live.shape[0]):
-        low, high = start[tree], start[tree + 1]
-        source = f[0] if f.shape[0] == 1 else f[live[tree]]
-        seed, root = tangent[live[tree]], scratch[FIRST + high - low - 1]
-        for begin in range(0, f.shape[1], WIDTH):
-            n = min(WIDTH, f.shape[1] - begin)
-            _run(nodes[low:high], factors[low:high], weights, scratch, source, y, begin, n, k)
-            for j in range(n):
-                root[_VALUE_BAR + j] = k[0]
-                root[_SLOPE_BAR + j] = seed[begin + j]
-            for i in range(high - low - 1, -1, -1):
-                node, factor = nodes[low + i], factors[low + i]
-                p, q = _edges(node, factor, weights)
-                _reverse(node[0], scratch[FIRST + i], scratch[node[1]], scratch[node[2]], p, q, n, k, sums)
-                if node[3] >= 0:
-                    out[node[3]] += sums[0] * factor[0]
-                if node[4] >= 0:
-                    out[node[4]] += sums[1] * factor[1]
+    seed = np.empty(f.shape[1], f.dtype)
+    picked, at_target = np.empty(len(indices), f.dtype), np.empty(len(indices), f.dtype)
+    done = np.zeros(2, np.int64)
+    for number in range(tangent.shape[0]):
+        row = _source(f, number)
+        _prediction_product(kind, row, tangent[number], seed, batch, k[1] / weights.dtype.type(batch), k)
+        for j in range(len(indices)):
+            entry = indices[j] * batch + j
+            picked[j], at_target[j], seed[entry] = row[entry], seed[entry], k[0]
+        for part in range(2):
+            program, tree = programs[part], done[part]
+            if tree < len(program[3]) and program[3][tree] == number:
+                seen, bar = (row, seed) if part == 0 else (picked, at_target)
+                _weight_gradient(program, tree, weights, scratch, seen, y, bar, out, k)
+                done[part] += 1

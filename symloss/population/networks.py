@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -43,12 +44,24 @@ class Network(Protocol):
         """Logits [P, C, B] in evaluation mode."""
 
 
-# Activations that DenseNetwork knows: value, and derivative times cotangent from the activation's output.
-_ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
-    nn.ReLU: (torch.relu, lambda out, bar: torch.ops.aten.threshold_backward(bar, out, 0)),
-    nn.Tanh: (torch.tanh, lambda out, bar: torch.addcmul(bar, bar * out, out, value=-1)),
-    nn.Sigmoid: (torch.sigmoid, lambda out, bar: bar * (out * (1 - out))),
-    nn.Identity: (lambda z: z, lambda out, bar: bar),
+@dataclass(frozen=True)
+class _Activation:
+    """An activation with its derivative in terms of its output."""
+
+    value: Callable[[Tensor], Tensor]
+    derivative: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor], Tensor] | None = None  # (cotangent, output), where there is a faster way
+
+
+_ACTIVATIONS: dict[type[nn.Module], _Activation | None] = {
+    nn.Identity: None,
+    nn.ReLU: _Activation(
+        torch.relu,
+        lambda out: (out > 0).to(out.dtype),
+        lambda bar, out: torch.ops.aten.threshold_backward(bar, out, 0),
+    ),
+    nn.Tanh: _Activation(torch.tanh, lambda out: 1 - out * out),
+    nn.Sigmoid: _Activation(torch.sigmoid, lambda out: out * (1 - out)),
 }
 
 
@@ -84,12 +97,11 @@ class DenseNetwork:
     def forward(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Any]:
         hidden = x.flatten(1).t()  # [D, B], shared by all copies
         trail = [hidden]
-        for (weight, bias), (activate, _) in zip(self._layers(parameters), self._activations, strict=True):
-            if hidden.dim() == 2:
-                z = (weight.reshape(-1, weight.shape[2]) @ hidden).view(*weight.shape[:2], -1)
-            else:
-                z = torch.bmm(weight, hidden)
-            hidden = activate(z if bias is None else z + bias.unsqueeze(2))
+        for (weight, bias), activation in zip(self._layers(parameters), self._activations, strict=True):
+            z = _product(weight, hidden) if hidden.dim() == 2 else torch.bmm(weight, hidden)
+            if bias is not None:
+                z = z.add_(bias.unsqueeze(2))
+            hidden = activation.value(z) if activation else z
             trail.append(hidden)
         return hidden, trail
 
@@ -97,50 +109,53 @@ class DenseNetwork:
         layers = self._layers(parameters)
         gradients: Parameters = []
         for index in range(len(layers) - 1, -1, -1):
-            below = saved[index]
-            cotangent = self._activations[index][1](saved[index + 1], cotangent)
-            if layers[index][1] is not None:
+            (weight, bias), activation = layers[index], self._activations[index]
+            below, output = saved[index], saved[index + 1]
+            if activation and activation.backward:
+                cotangent = activation.backward(cotangent, output)
+            elif activation:
+                cotangent = cotangent * activation.derivative(output)
+            if bias is not None:
                 gradients.append(cotangent.sum(2))
-            if index == 0:
-                count, rows, batch = cotangent.shape
-                gradients.append((cotangent.reshape(-1, batch) @ below.t()).view(count, rows, -1))
-            else:
+            if index:
                 gradients.append(torch.bmm(cotangent, below.transpose(1, 2)))
-                cotangent = torch.bmm(layers[index][0].transpose(1, 2), cotangent)
+                cotangent = torch.bmm(weight.transpose(1, 2), cotangent)
+            else:
+                gradients.append(_product(cotangent, below.t()))
         return gradients[::-1]
 
     def forward_shared(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Any]:
-        hidden = x.flatten(1).t()
-        trail = [hidden]
-        for (weight, bias), (activate, _) in zip(self._layers(parameters), self._activations, strict=True):
-            z = weight @ hidden
-            hidden = activate(z if bias is None else z + bias.unsqueeze(1))
-            trail.append(hidden)
-        return hidden.unsqueeze(0), trail
+        logits, trail = self.forward([p.unsqueeze(0) for p in parameters], x)
+        trail = [trail[0], *(hidden.squeeze(0) for hidden in trail[1:])]
+        derivatives = [a.derivative(h) if a else None for a, h in zip(self._activations, trail[1:], strict=True)]
+        return logits, (trail, derivatives)
 
     def backward_shared(self, parameters: Parameters, saved: Any, cotangent: Tensor) -> Parameters:
+        trail, derivatives = saved
         layers = self._layers(parameters)
         gradients: Parameters = []
         for index in range(len(layers) - 1, -1, -1):
-            cotangent = self._activations[index][1](saved[index + 1].expand_as(cotangent), cotangent)
-            if layers[index][1] is not None:
+            weight, bias = layers[index]
+            if derivatives[index] is not None:
+                cotangent = cotangent * derivatives[index]
+            if bias is not None:
                 gradients.append(cotangent.sum(2))
-            count, rows, batch = cotangent.shape
-            gradients.append((cotangent.reshape(-1, batch) @ saved[index].t()).view(count, rows, -1))
+            gradients.append(_product(cotangent, trail[index].t()))
             if index:
-                cotangent = torch.matmul(layers[index][0].t(), cotangent)
+                cotangent = torch.bmm(weight.t().expand(len(cotangent), -1, -1), cotangent)
         return gradients[::-1]
 
     def jvp_shared(self, parameters: Parameters, saved: Any, tangents: Parameters) -> Tensor:
+        trail, derivatives = saved
         tangent: Tensor | None = None
         pairs = zip(self._layers(parameters), self._layers(tangents), strict=True)
         for index, ((weight, _), (dot_weight, dot_bias)) in enumerate(pairs):
-            z = (dot_weight.reshape(-1, dot_weight.shape[2]) @ saved[index]).view(*dot_weight.shape[:2], -1)
+            z = _product(dot_weight, trail[index])
             if tangent is not None:
-                z += torch.matmul(weight, tangent)
+                z.baddbmm_(weight.expand(len(z), -1, -1), tangent)
             if dot_bias is not None:
-                z += dot_bias.unsqueeze(2)
-            tangent = self._activations[index][1](saved[index + 1].expand_as(z), z)
+                z.add_(dot_bias.unsqueeze(2))
+            tangent = z if derivatives[index] is None else z.mul_(derivatives[index])
         assert tangent is not None
         return tangent
 
@@ -153,8 +168,8 @@ class DenseNetwork:
 class FunctionalNetwork:
     """Any `nn.Module` through `torch.func`: all copies at once (`batched`), or one at a time.
 
-    One at a time, buffers that the module changes in training (batch-norm statistics) belong to each copy and restart from
-    the module's initial ones with every new set of parameters that `begin` announces.
+    One at a time, buffers that the module changes in training (batch-norm statistics) belong to each copy and restart
+    from the module's initial ones with every new set of parameters that `begin` announces.
     """
 
     def __init__(self, model: nn.Module, batched: bool) -> None:
@@ -233,8 +248,13 @@ def trainable(model: nn.Module) -> Parameters:
     return [p.detach() for p in model.parameters() if p.requires_grad]
 
 
+def _product(many: Tensor, one: Tensor) -> Tensor:
+    """[P, M, K] times [K, N] -> [P, M, N] as one matrix product."""
+    return (many.reshape(-1, many.shape[2]) @ one).view(many.shape[0], many.shape[1], -1)
+
+
 def _flat(model: nn.Module) -> list[nn.Module] | None:
-    """Modules of (nested) `nn.Sequential`s in order; None if there is anything else with a forward of its own or a hook."""
+    """Modules of (nested) `nn.Sequential`s in order; None if there is a hook somewhere."""
     if any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules()):
         return None
     if type(model) is nn.Sequential:

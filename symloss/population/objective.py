@@ -1,84 +1,23 @@
-"""From logits to the gradient of a population's losses at the logits, and back to the weights.
-
-Layout: logits, predictions and their derivatives are [P, C, B], the batch innermost, so that softmax and every elementwise
-operation run over contiguous memory. One output (binary, regression) is C = 1.
-"""
+"""The losses of a population at the logits: their gradient there, and back from there to the weights."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from symloss.expression.expression import Expression
-from symloss.population.compiled_forest import CompiledForest, compilable
-from symloss.population.forest import TorchForest
-
-Kind = Literal["multiclass", "binary", "regression"]
-
-
-def predict(logits: Tensor, kind: Kind) -> Tensor:
-    """f: softmax over C, sigmoid, or the raw output; [P, C, B] -> [P, C, B]."""
-    if kind == "multiclass":
-        return torch.softmax(logits, 1)
-    return torch.sigmoid(logits) if kind == "binary" else logits
+from symloss.population.compiled import CompiledObjective, compilable
+from symloss.population.forest import Forest
+from symloss.population.predictions import Kind, prediction_product
 
 
-def predict_vjp(f: Tensor, slope: Tensor, kind: Kind) -> Tensor:
-    """Σ slope · ∂f/∂logits: [P, C, B] -> [P, C, B]."""
-    if kind == "multiclass":
-        product = f * slope
-        return torch.addcmul(product, f, product.sum(1, keepdim=True), value=-1)
-    return slope * (f * (1 - f)) if kind == "binary" else slope
+class TorchObjective:
+    r"""The losses of a population by tensor operations: M_p = (1/B) Σ_{b, c} ℓ_p(y, f).
 
-
-predict_jvp = predict_vjp  # the Jacobians of softmax, sigmoid and identity are symmetric
-
-
-def task_slope(logits: Tensor, target: Tensor, kind: Kind) -> Tensor:
-    """Gradient of the mean task loss (cross-entropy, binary cross-entropy, mean squared error) at the logits.
-
-    Args:
-        logits: [P, C, B].
-        target: Class indices [B], or [C, B].
-
-    Returns:
-        [P, C, B].
-    """
-    count = logits.shape[2]
-    if kind == "regression":
-        return (logits - target) * (2 / (count * logits.shape[1]))
-    f = predict(logits, kind)
-    if kind == "binary":
-        return (f - target) / (count * logits.shape[1])
-    if target.dim() == 1:
-        index = target.expand(f.shape[0], 1, count)
-        return f.scatter_add_(1, index, f.new_full((), -1.0).expand(index.shape)).div_(count)
-    return (f * target.sum(0) - target) / count
-
-
-def make_forest(
-    expressions: Sequence[Expression],
-    y: float | None = None,
-    *,
-    freeze: bool = False,
-    shared: bool = False,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
-) -> CompiledForest | TorchForest:
-    """The fastest forest that can take these expressions; arguments as in `TorchForest`."""
-    if compilable(expressions, torch.device(device), dtype):
-        return CompiledForest(expressions, y, freeze=freeze, shared=shared, dtype=dtype)
-    return TorchForest(expressions, y, freeze=freeze, shared=shared, dtype=dtype, device=device)
-
-
-class Objective:
-    r"""The losses of a population: M_p = (1/B) Σ_{b, c} ℓ_p(y, f).
-
-    With class indices the slices y = 1 (the target entry of each sample) and y = 0 (the others) are evaluated apart, each
-    with what vanishes there removed: a loss that acts on the target alone costs a C-th.
+    With class indices the slices y = 1 (the target entry of each sample) and y = 0 (the others) are evaluated apart,
+    each with what vanishes there removed: a loss that acts on the target alone costs a C-th.
 
     Args:
         expressions: P expressions.
@@ -102,15 +41,14 @@ class Objective:
         device: torch.device | str = "cpu",
     ) -> None:
         self.kind, self.indices, self.count = kind, indices, len(expressions)
-
+        slices: tuple[float | None, ...] = (0.0, 1.0) if indices else (None,)
         self._forests = [
-            make_forest(expressions, y, freeze=freeze, shared=shared, dtype=dtype, device=device)
-            for y in ((0.0, 1.0) if indices else (None,))
+            Forest(expressions, y, freeze=freeze, shared=shared, dtype=dtype, device=device) for y in slices
         ]
         self.weights = self._forests[0].weights
 
-    def slope(self, f: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        """∂ℓ/∂f at every entry.
+    def logits_gradient(self, f: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Gradient of each mean loss at the logits.
 
         Args:
             f: Predictions, [P, C, B], or [1, C, B] if shared.
@@ -120,31 +58,47 @@ class Objective:
         Returns:
             [P, C, B].
         """
-        if not self.indices:
-            return self._forests[0].slope(f, target, weights)
-        others, targets = self._forests
-        index = target.expand(f.shape[0], 1, -1)
-        at_target = targets.slope(f.gather(1, index), weights=weights)
-        slope = others.slope(f, weights=weights)
-        return slope.scatter_(1, target.expand(self.count, 1, -1), at_target)
+        self._f, self._target = f, target
+        if self.indices:
+            others, targets = self._forests
+            at_target = targets.slope(f.gather(1, target.expand(f.shape[0], 1, -1)), weights=weights)
+            slope = others.slope(f, weights=weights).scatter_(1, target.expand(self.count, 1, -1), at_target)
+        else:
+            slope = self._forests[0].slope(f, target, weights)
+        return prediction_product(f, slope, self.kind).div(f.shape[2])
 
-    def weight_gradient(self, tangent: Tensor, target: Tensor) -> Tensor:
-        """∂/∂φ of Σ (∂ℓ_φ/∂f) · tangent at the last call of `slope`.
+    def weight_gradient(self, tangent: Tensor) -> Tensor:
+        """∂/∂φ of Σ (gradient at the logits) · tangent at the last call of `logits_gradient`.
 
         Args:
             tangent: [P, C, B].
-            target: As in `slope`.
 
         Returns:
-            [edges].
+            [edges]: each entry belongs to its own expression.
         """
+        tangent = prediction_product(self._f, tangent, self.kind).div(tangent.shape[2])
         if not self.indices:
             return self._forests[0].weight_gradient(tangent)
         others, targets = self._forests
-        index = target.expand(self.count, 1, -1)
+        index = self._target.expand(self.count, 1, -1)
         at_target = targets.weight_gradient(tangent.gather(1, index))
         return at_target + others.weight_gradient(tangent.scatter(1, index, 0.0))
 
-    def logits_gradient(self, f: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Gradient of the mean losses at the logits, [P, C, B]."""
-        return predict_vjp(f, self.slope(f, target, weights), self.kind).div_(f.shape[2])
+
+Objective = TorchObjective | CompiledObjective
+
+
+def make_objective(
+    expressions: Sequence[Expression],
+    kind: Kind,
+    *,
+    indices: bool,
+    freeze: bool,
+    shared: bool = False,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Objective:
+    """The fastest objective that can take these expressions; arguments as in `TorchObjective`."""
+    if compilable(expressions, device, dtype):
+        return CompiledObjective(expressions, kind, indices=indices, freeze=freeze, dtype=dtype)
+    return TorchObjective(expressions, kind, indices=indices, freeze=freeze, shared=shared, dtype=dtype, device=device)

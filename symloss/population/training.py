@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from symloss.expression.expression import Expression
-from symloss.population.networks import FunctionalNetwork, Network, Parameters, network_for, trainable
-from symloss.population.objective import Kind, Objective, predict, task_slope
+from symloss.population.networks import DenseNetwork, FunctionalNetwork, Network, Parameters, network_for, trainable
+from symloss.population.objective import Objective, make_objective
+from symloss.population.predictions import Kind, predict, task_gradient
 from symloss.tasks.task import Task
 
+T = TypeVar("T")
+
 STEPS_BETWEEN_CHECKS = 50
-_KEPT_BYTES = 256 * 2**20  # initial weights are kept for reuse up to this size
+_KEPT_BYTES = 256 * 2**20  # what does not depend on a loss is kept for reuse up to this size, for each kind of it
 
 
 class Gradient(Protocol):
@@ -43,9 +46,10 @@ class Sgd:
     weight_decay: float = 0.0
 
     @property
-    def first_step(self) -> float | Tensor:
+    def first_step(self) -> float:
         """Factor on the gradient in the very first step: α, or α (1 + μ) if Nesterov."""
-        return self.learning_rate * (1 + self.momentum) if self.nesterov else self.learning_rate
+        rate = float(self.learning_rate)
+        return rate * (1 + self.momentum) if self.nesterov else rate
 
     def step(self, parameters: Parameters, gradients: Parameters, state: list[Tensor | None]) -> None:
         """Update `parameters` in place; `state` holds the momentum of each, None before the first step."""
@@ -58,13 +62,44 @@ class Sgd:
                 state[index] = velocity
                 gradient = gradient.add(velocity, alpha=self.momentum) if self.nesterov else velocity
             if isinstance(self.learning_rate, Tensor):
-                theta.addcmul_(gradient, _per_model(self.learning_rate, theta), value=-1)
+                theta.addcmul_(gradient, per_model(self.learning_rate, theta), value=-1)
             else:
                 theta.add_(gradient, alpha=-self.learning_rate)
 
 
-def _per_model(values: Tensor, like: Tensor) -> Tensor:
+def per_model(values: Tensor, like: Tensor) -> Tensor:
+    """[P] in a shape that broadcasts over [P, ...]."""
     return values.view(-1, *[1] * (like.dim() - 1))
+
+
+class _Memo(Generic[T]):
+    """Values that are computed once, as long as they are small together; when they are not, all are forgotten."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, T] = {}
+        self._bytes = 0
+
+    def get(self, key: Any, compute: Callable[[], T]) -> T:
+        """The value of `key`, computed if it is not there."""
+        if key not in self._kept:
+            value = compute()
+            size = sum(t.nbytes for t in _tensors(value))
+            if self._bytes + size > _KEPT_BYTES:
+                self._kept.clear()
+                self._bytes = 0
+            if size > _KEPT_BYTES:
+                return value
+            self._kept[key] = value
+            self._bytes += size
+        return self._kept[key]
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _tensors(part)
 
 
 class Workspace:
@@ -82,18 +117,32 @@ class Workspace:
         self.dtype, self.device = self.train.x.dtype, self.train.x.device
         self.indices = not self.train.y.is_floating_point()
         self.network: Network = network_for(task.new_model(0), self.train.x[:2])
-        self._weights: dict[int, list[Tensor]] = {}
+        self._weights: _Memo[Parameters] = _Memo()
+        self._forwards: _Memo[tuple[Tensor, Tensor, Any]] = _Memo()
         self._batches: dict[tuple[int, int, int], Tensor] = {}
 
     def initial(self, seed: int) -> Parameters:
-        """Initial parameters of the model with this seed; kept while they are small."""
-        if seed in self._weights:
-            return self._weights[seed]
-        drawn = [p.clone() for p in trainable(self.task.new_model(seed))]
-        size = sum(p.numel() * p.element_size() for p in drawn)
-        if (len(self._weights) + 1) * size <= _KEPT_BYTES:
-            self._weights[seed] = drawn
-        return drawn
+        """Initial parameters of the model with this seed."""
+        return self._weights.get(seed, lambda: [p.clone() for p in trainable(self.task.new_model(seed))])
+
+    def shared_forward(self, seed: int, x: Tensor, place: tuple[int, int]) -> tuple[Tensor, Tensor, Any]:
+        """Logits and predictions [1, C, B] at the initial parameters of this seed, and what derivatives there need.
+
+        Nothing of it depends on a loss: it is computed once for all candidates of a search.
+
+        Args:
+            seed: Of the initial parameters.
+            x: The batch.
+            place: What identifies the batch: seed of its order, and its number.
+        """
+
+        def compute() -> tuple[Tensor, Tensor, Any]:
+            logits, saved = self.network.forward_shared(self.initial(seed), x)
+            return logits, predict(logits, self.kind), saved
+
+        if not isinstance(self.network, DenseNetwork):  # the graph that others save is large
+            return compute()
+        return self._forwards.get((seed, *place), compute)
 
     def batches(self, count: int, steps: int, seed: int) -> Tensor:
         """Indices [steps, B] of shuffled epochs over `count` samples, last incomplete batch dropped."""
@@ -119,14 +168,14 @@ class Workspace:
 
     def objective(self, expressions: Sequence[Expression], *, freeze: bool, shared: bool = False) -> Objective:
         """The losses of `expressions` on this task."""
-        return Objective(
+        return make_objective(
             expressions, self.kind, indices=self.indices, freeze=freeze, shared=shared,
             dtype=self.dtype, device=self.device,
         )  # fmt: skip
 
     def task_gradient(self, logits: Tensor, target: Tensor) -> Tensor:
         """Gradient of the task loss at the logits, [P, C, B]."""
-        return task_slope(logits, target, self.kind)
+        return task_gradient(logits, target, self.kind)
 
     def loss_gradient(self, expressions: Sequence[Expression]) -> Gradient:
         """Gradient of the expressions' losses at the logits, with their own weights."""
@@ -173,7 +222,7 @@ def train(
             logits, saved = network.forward(parameters, x)
             cotangent = gradient(logits, target)
             if scale is not None:
-                cotangent = cotangent * _per_model(scale, cotangent)
+                cotangent = cotangent * per_model(scale, cotangent)
             optimiser.step(parameters, network.backward(parameters, saved, cotangent), state)
             if number % STEPS_BETWEEN_CHECKS == 0 and not bool(logits.isfinite().flatten(1).all(1).any()):
                 break
@@ -197,7 +246,10 @@ def metric(logits: Tensor, target: Tensor, kind: Kind) -> list[float]:
         truth = target if target.dim() == 1 else target.argmax(0)
         values = (logits.argmax(1) != truth).to(logits.dtype).mean(1)
     finite = logits.isfinite().flatten(1).all(1)
-    return [float(v) if ok and math.isfinite(v) else math.inf for v, ok in zip(values.tolist(), finite.tolist(), strict=True)]
+    return [
+        float(v) if ok and math.isfinite(v) else math.inf
+        for v, ok in zip(values.tolist(), finite.tolist(), strict=True)
+    ]
 
 
 def gradient_norms(workspace: Workspace, gradient: Gradient, count: int, *, seed: int, batch_seed: int) -> Tensor:
@@ -218,7 +270,7 @@ def norms(gradients: Parameters) -> Tensor:
 
 
 def matching_scale(wanted: Tensor, norm: Tensor) -> Tensor:
-    """Factor that gives a gradient of norm `norm` the norm `wanted`; 0 where the gradient is nothing but rounding; [P]."""
+    """Factor [P] that gives gradients of norm `norm` the norm `wanted`; 0 where they are nothing but rounding."""
     negligible = norm <= wanted * torch.finfo(norm.dtype).eps
     return torch.where(negligible, 0.0, wanted / norm)
 

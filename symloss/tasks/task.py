@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Callable
 from itertools import chain
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,7 @@ class Task:
         train, valid, test: The `Split`s; `test` may be None.
         metric_name: "error rate" or "mean squared error".
         parameters: Number of trainable parameters of the model.
+        recipe: Arguments of `load_task` that make the task anew, as plain values; None for a task of the user's own.
 
     Raises:
         TaskError: If the data or the model cannot be used: one line says what was received and what to do.
@@ -64,6 +66,7 @@ class Task:
         if classes is not None and (kind != "multiclass" or not isinstance(classes, int) or classes < 2):
             raise TaskError(f"classes is a whole number from 2 on, for multiclass tasks; received {classes!r} ({kind})")
         self.model, self.kind, self.name = model, kind, name
+        self.recipe: dict[str, Any] | None = None
         self.classes_declared = classes is not None
         self.train = read_split(train, "training", kind, tokens)
         self.valid = read_split(valid, "validation", kind, tokens).to(self.device)

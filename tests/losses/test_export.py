@@ -42,7 +42,7 @@ def check_same(loss: SymbolicLoss, input: torch.Tensor, target: torch.Tensor) ->
 
 @settings(max_examples=100)
 @given(
-    expression=expressions().filter(lambda e: "f" in e.variables),
+    expression=expressions(primitives="all").filter(lambda e: "f" in e.variables),
     kind=st.sampled_from(KINDS),
     seed=st.integers(0, 2**31),
 )

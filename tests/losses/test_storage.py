@@ -15,11 +15,11 @@ from symloss.expression.expression import Expression
 from symloss.expression.parsing import parse
 from symloss.losses import SymbolicLoss, get, load, save
 from tests.losses.helpers import classes, logits
-from tests.strategies import expressions
+from tests.strategies import any_weights, expressions
 
 
 @given(
-    expression=expressions().filter(lambda e: "f" in e.variables),
+    expression=expressions(primitives="all", weights=any_weights).filter(lambda e: "f" in e.variables),
     kind=st.sampled_from(("multiclass", "binary", "regression")),
     reduction=st.sampled_from(("mean", "sum", "none")),
     trainable=st.booleans(),

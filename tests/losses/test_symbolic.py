@@ -22,8 +22,8 @@ SHAPES = [(5,), (7, 4), (6, 3, 2), (2, 5, 3, 4)]
 KINDS = ("multiclass", "binary", "regression")
 
 
-def with_f(max_depth: int = 5) -> st.SearchStrategy[Expression]:
-    return expressions().filter(lambda e: "f" in e.variables and e.depth <= max_depth)
+def with_f(max_depth: int = 5, primitives: str = "search") -> st.SearchStrategy[Expression]:
+    return expressions(max_depth, primitives).filter(lambda e: "f" in e.variables)
 
 
 def value_and_gradient(loss, input, target) -> tuple[torch.Tensor, torch.Tensor]:
@@ -121,7 +121,7 @@ def test_integer_targets_for_regression() -> None:
 
 
 @FEW
-@given(expression=with_f(), kind=st.sampled_from(KINDS), seed=st.integers(0, 2**31))
+@given(expression=with_f(primitives="all"), kind=st.sampled_from(KINDS), seed=st.integers(0, 2**31))
 def test_value_is_that_of_numpy(expression: Expression, kind: str, seed: int) -> None:
     input, target = logits(3, 4, seed=seed), targets_for(kind, (3, 4))
     expected = numpy_loss(expression, kind, input.numpy(), target.numpy())
@@ -152,8 +152,7 @@ def test_gradient_is_that_of_central_differences(expression: Expression, kind: s
 @FEW
 @given(expression=with_f(4), kind=st.sampled_from(("multiclass", "binary")), seed=st.integers(0, 2**31))
 def test_finite_at_extreme_logits(expression: Expression, kind: str, seed: int) -> None:
-    assume(max(map(abs, expression.weights), default=0.0) < 4 and not {"exp", "pow"} & set(expression.nodes))
-    signs = logits(6, 4, seed=seed).sign().float()
+    signs = logits(6, 4, seed=seed).sign().float()  # depth 4: deeper expressions can overflow by themselves
     for target in (torch.zeros(6, 4), targets_for(kind, (6, 4)), F.one_hot(classes(6, high=4), 4)):
         value, gradient = value_and_gradient(SymbolicLoss(expression, kind), 100 * signs, target)
         assert value.isfinite()
@@ -161,7 +160,7 @@ def test_finite_at_extreme_logits(expression: Expression, kind: str, seed: int) 
 
 
 @FEW
-@given(expression=with_f(), seed=st.integers(0, 2**31))
+@given(expression=with_f(primitives="all"), seed=st.integers(0, 2**31))
 def test_symmetries_of_multiclass(expression: Expression, seed: int) -> None:
     input, target = logits(3, 4, seed=seed, scale=1.0), classes(3, high=4)
     loss = SymbolicLoss(expression)

@@ -1,0 +1,138 @@
+"""The command `symloss`: the commands under one name, and what becomes of errors.
+
+Exit status: 0 if all went well; 2 after a mistake in what was asked for, told in one line on stderr; 1 after a defect
+of symloss, also in one line (SYMLOSS_DEBUG=1 shows the traceback); 130 after Ctrl-C, even where results were kept;
+141 if the reader of the output went away.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from rich.markup import escape
+
+from symloss.cli import discover, draw, evaluate, latex, losses, plot, resume, show, simplify, tasks
+from symloss.errors import ParseError, SymlossError
+
+OK, DEFECT, MISTAKE, INTERRUPTED, NO_READER = 0, 1, 2, 130, 141
+DEBUG = "SYMLOSS_DEBUG"
+
+_LONGEST = 1000
+# Words that click would take for options: formulas that begin with a minus sign.
+_FORMULA = re.compile(r"-\s*([\d.(]|[yf]\b|[a-z]\w*\()")
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _module in (discover, resume, show, evaluate, simplify, latex, draw, plot, tasks, losses):
+    _name = _module.__name__.rpartition(".")[2]
+    app.command(_name, epilog=f"Example: [bold]{escape(_module.EXAMPLE)}[/bold]")(getattr(_module, _name))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("symloss"))
+        raise typer.Exit
+
+
+@app.callback(epilog="Wherever a LOSS is wanted: a named loss, a formula in y and f, a .json file, or a run directory.")
+def _symloss(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Discover loss functions as formulas."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What follows `symloss`; None takes it from `sys.argv`.
+
+    Returns:
+        The exit status.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # whatever cannot be written there is written with escapes
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    with warnings.catch_warnings():
+        if not sys.warnoptions and not os.environ.get(DEBUG):
+            warnings.simplefilter("ignore")  # of libraries, to their developers
+        return _run([f" {word}" if _FORMULA.match(word) else word for word in given])
+
+
+def _run(words: list[str]) -> int:
+    try:
+        status = typer.main.get_command(app).main(words, prog_name="symloss", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except (BrokenPipeError, SystemExit):  # the libraries leave with SystemExit when a pipe breaks
+        _drop_output()
+        return NO_READER
+    except Exception as error:
+        return _failed(error)
+    return status if isinstance(status, int) else OK
+
+
+def _failed(error: Exception) -> int:
+    """Report an error in one line; return the exit status."""
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    if isinstance(error, SymlossError):
+        return _fail(str(error), MISTAKE, error.pointer() if isinstance(error, ParseError) else "")
+    if hasattr(error, "format_message"):  # click's, which typer may have under another name
+        return _fail(_usage(error), MISTAKE)
+    if isinstance(error, OSError):
+        _drop_output()
+        where = f" {os.fspath(error.filename)!r}" if isinstance(error.filename, str) else ""
+        return _fail(f"cannot use the file or stream{where}: {error.strerror or error}", MISTAKE)
+    hint = "" if os.environ.get(DEBUG) else f"; {DEBUG}=1 shows where"
+    return _fail(f"this is a defect of symloss: {type(error).__name__}: {error}{hint}", DEFECT)
+
+
+def _usage(error: Any) -> str:
+    text = str(error.format_message()).strip().rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "symloss"
+    return f"{text[:1].lower()}{text[1:]}; see {command} --help"
+
+
+def _fail(message: str, status: int, pointer: str = "") -> int:
+    line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
+    if sys.stderr is not None:
+        print("\n".join(filter(None, (f"error: {line}", pointer))), file=sys.stderr)
+    return status
+
+
+def _drop_output() -> None:
+    """Send what is still to be written nowhere: writing it at the interpreter's end would fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            try:
+                os.dup2(nowhere, stream.fileno())
+            except (OSError, ValueError, AttributeError):
+                continue
+    os.close(nowhere)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""What commands leave behind: aligned tables, files, and the end of a search."""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from symloss.errors import SymlossError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from symloss.discovery.result import SearchResult
+
+FigureFile = Annotated[
+    Path, typer.Option("--out", metavar="FILE", help="Picture to write: .png, .svg, .pdf, ... by the suffix.")
+]
+
+
+class OutputError(SymlossError):
+    """A file cannot be written."""
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns aligned with spaces, under a heading."""
+    cells = [tuple(head), *map(tuple, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in cells)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def check_picture(path: Path) -> None:
+    """Raise an OutputError unless a figure can be written there, before any work is done for it."""
+    from matplotlib.figure import Figure
+
+    kinds = sorted(Figure().canvas.get_supported_filetypes())
+    if path.suffix[1:].lower() not in kinds:
+        raise OutputError(f"{str(path)!r} must end in one of {', '.join('.' + kind for kind in kinds)}")
+    if path.is_dir():
+        raise OutputError(f"{str(path)!r} is a directory; give the name of a file in it")
+    if not path.parent.is_dir():
+        raise OutputError(f"there is no directory {str(path.parent)!r} for {path.name!r}; make it first")
+
+
+def save_figure(figure: Figure, path: Path, **metadata: str) -> None:
+    """Write a figure, whole or not at all; what was there before a failure is still there after it.
+
+    Args:
+        figure: The figure.
+        path: Where; the suffix is the format.
+        metadata: Entries for PNG files.
+    """
+    kind = path.suffix[1:].lower()
+    options: dict[str, Any] = {"metadata": metadata} if metadata and kind == "png" else {}
+    content = io.BytesIO()
+    figure.savefig(content, format=kind, **options)
+    write(path, content.getvalue())
+    print(f"wrote {path}")
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file beside its place, then move it there.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    place = Path(os.path.realpath(path))
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    try:
+        if place.exists() and not place.is_file():  # a pipe or a device
+            place.write_bytes(content)
+            return
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(place)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def end_search(result: SearchResult) -> None:
+    """Print what was found, where it is, and what can be done next; after Ctrl-C leave with its exit status."""
+    print(result)
+    if result.directory is not None:
+        where = shlex.quote(str(result.directory))
+        steps = [f"resume {where}"] if result.stopped in ("interrupted", "time limit reached") else []
+        if result.front:
+            steps += [f"show {where}", f"plot {where} --out loss.png", f"evaluate {where}"]
+        print(f"\nkept in {result.directory}")
+        for number, step in enumerate(steps):
+            print("next:" if number == 0 else "     ", "symloss", step)
+    if result.stopped == "interrupted":
+        raise typer.Exit(130)

@@ -1,0 +1,94 @@
+"""What a search shows while it runs: a live view at a terminal, one plain line per generation elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from symloss.discovery.result import GenerationEvent
+
+_ELSEWHERE = 9  # lines that are not rows of the front
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[GenerationEvent], None]]:
+    """What to call with each `GenerationEvent`."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda event: print(event, file=sys.stderr, flush=True)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=True)
+    view = View(console)
+    # the view goes when the search ends: what was found is then printed on stdout
+    with Live(view, console=console, refresh_per_second=4, transient=True, vertical_overflow="ellipsis"):
+        yield view.update
+
+
+class View:
+    """A bar over the generations, the best loss, the front, and what became of the candidates.
+
+    Args:
+        console: Where it is shown.
+    """
+
+    def __init__(self, console: Console) -> None:
+        from rich import progress as bars
+
+        self._console = console
+        self._bar = bars.Progress(
+            bars.TextColumn("{task.description}"), bars.BarColumn(), bars.TimeElapsedColumn(),
+            bars.TextColumn("left"), bars.TimeRemainingColumn(), console=console,
+        )  # fmt: skip
+        self._task = self._bar.add_task("first generation", total=None)
+        self._event: GenerationEvent | None = None
+        self._counts: Counter[str] = Counter()
+
+    def update(self, event: GenerationEvent) -> None:
+        """Take in a generation."""
+        done = event.generation.number + 1
+        self._event = event
+        self._counts.update(event.generation.counts)
+        self._bar.update(
+            self._task, description=f"generation {done}/{event.generations}", completed=done, total=event.generations
+        )
+
+    def __rich__(self) -> RenderableType:
+        from rich.console import Group
+
+        if self._event is None:
+            return self._bar
+        return Group(self._bar, *self._state(self._event))
+
+    def _state(self, event: GenerationEvent) -> Iterator[RenderableType]:
+        from rich.table import Table
+        from rich.text import Text
+
+        from symloss.discovery.result import readable
+
+        front = Table(box=None, pad_edge=False)
+        for heading in ("", "nodes", event.metric):
+            front.add_column(heading, justify="right", no_wrap=True)
+        front.add_column("formula", no_wrap=True, overflow="ellipsis")
+        room = max(self._console.height - _ELSEWHERE, 3)
+        for candidate in event.front[-room:]:
+            best = candidate is event.best
+            cells = (">" if best else "", str(candidate.complexity), f"{candidate.fitness:.6g}")
+            formula = readable(candidate.expression, self._console.width)
+            front.add_row(*map(Text, (*cells, formula)), style="bold" if best else None)
+        yield front
+        now = event.generation.counts
+        counts = Table(box=None, pad_edge=False)
+        counts.add_column("candidates")
+        for stage in now:
+            counts.add_column(stage, justify="right")
+        counts.add_row("this generation", *(str(count) for count in now.values()))
+        counts.add_row("all", *(str(self._counts[stage]) for stage in now))
+        yield counts

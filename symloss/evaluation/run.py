@@ -1,0 +1,218 @@
+"""The evaluation itself: tune every loss alike, then measure all of them on test data, paired by seed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import cloudpickle
+
+from symloss.discovery.executor import Executor
+from symloss.errors import EvaluationError, TaskError
+from symloss.evaluation.entries import TUNED, UNTUNED, AnyLoss, Entry, entries
+from symloss.evaluation.protocol import Protocol
+from symloss.evaluation.result import Evaluation, Row
+from symloss.evaluation.statistics import compared, estimate, paired
+from symloss.evaluation.training import check, trial
+from symloss.tasks.reading import carried
+from symloss.tasks.task import Task
+
+Progress = Callable[[str], object]
+_Job = tuple[Entry, tuple[float, ...], int, str]  # loss, learning rates, seed, part of the data
+
+
+def evaluate(
+    task: Task,
+    losses: Mapping[str, AnyLoss] | Iterable[AnyLoss] | AnyLoss,
+    *,
+    seeds: int = 10,
+    tune_lr: bool = True,
+    steps: int = 2000,
+    batch_size: int = 128,
+    learning_rate: float = 0.01,
+    rates: Sequence[float] | None = None,
+    tuning_seeds: int = 3,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    seed: int = 0,
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+) -> Evaluation:
+    r"""Train new models with each loss and report their test metric, beside rate-tuned cross-entropy (squared error).
+
+    1. Every loss gets the same trials: the same learning rates on the same `tuning_seeds` seeds. Its rate is the one
+       with the fewest diverged seeds, of those the lowest mean metric on validation data, of equals the nearest to
+       `learning_rate`. One chosen at an end of the rates is marked.
+    2. With that rate it trains a model for each of `seeds` other seeds, which is measured on the test data.
+    3. A seed is one set of initial weights and one order of batches, the same for every loss, so that losses differ by
+       paired differences dᵢ = mᵢ(loss) − mᵢ(tuned task loss), with Student's 95 % interval of their mean.
+
+    The task loss runs tuned and, as a second reference, untuned at `learning_rate`, whether it is among the losses or
+    not. Training has diverged if outputs are not finite at its end, or (regression) the squared error is more than 1000
+    times the targets' mean square. Such a seed counts as the worst outcome: error rate 1, or the largest mean squared
+    error of the whole evaluation, at least that of always predicting the training mean. What a loss gets does not depend
+    on the losses beside it, except for what a diverged seed counts in regression.
+
+    Args:
+        task: Data with a test part, and model.
+        losses: Names to losses, or some losses, or one. A loss is a name of the catalogue, a formula, a `.json` file, a
+            run directory, or any module called as `loss(outputs, targets)` with outputs **[B, C]** and targets **[B]**
+            (or **[B, C]** where soft, binary or real) that returns one number.
+        seeds: How many seeds are reported; at least 2 for intervals.
+        tune_lr: Whether the losses' learning rates are tuned; if not, they run at `learning_rate`, and the tuned task
+            loss beside them all the same.
+        steps: Training steps of each model.
+        batch_size: Samples in a batch.
+        learning_rate: The untuned rate, and the middle of the grid.
+        rates: Learning rates to try; by default 13 half-decades around `learning_rate`.
+        tuning_seeds: Seeds on which a rate is chosen.
+        momentum: Momentum of SGD.
+        nesterov: Whether the momentum is Nesterov's.
+        weight_decay: L2 penalty of SGD.
+        seed: Other numbers give other seeds.
+        n_jobs: Processes; results are the same for any number.
+        progress: Called with one line of text now and then.
+
+    Returns:
+        The evaluation: prints as a table with a verdict on each loss; holds every number.
+
+    Raises:
+        TaskError: If the task has no test data.
+        LossError: If a loss cannot be used on this task.
+        EvaluationError: If an option is out of its range.
+    """
+    if not isinstance(task, Task):
+        raise TaskError(f"task must be a Task, as load_task('digits') gives; received {type(task).__name__}")
+    if task.test is None:
+        raise TaskError(
+            f"task {task.name!r} has no test data: the validation data choose the learning rates (and may have chosen "
+            "the loss), so measuring there would flatter; give test=(X, y)"
+        )
+    protocol = Protocol(
+        seeds, tune_lr, steps, batch_size, learning_rate, rates, tuning_seeds, momentum, nesterov, weight_decay, seed,
+    )  # fmt: skip
+    started = time.perf_counter()
+    wanted = entries(task, losses, tune_lr)
+    if n_jobs != 1:
+        _check_picklable(wanted)
+    with Executor(task, n_jobs) as executor:
+        for entry in wanted:
+            check(task, protocol.settings, entry.name, entry.loss)
+        runner = _Runner(executor, protocol, progress or (lambda line: None))
+        tuning = runner.tune([entry for entry in wanted if entry.tuned])
+        chosen = [tuning[e.name].choose(protocol) if e.name in tuning else protocol.learning_rate for e in wanted]
+        measured = runner.measure(wanted, chosen)
+    rows = _rows(task, protocol, wanted, chosen, tuning, measured)
+    return Evaluation(
+        task.name, task.kind, task.metric_name, len(task.test), protocol, rows, time.perf_counter() - started
+    )
+
+
+class _Tuning:
+    """What the tuning of one loss measured: the validation metric of each tuning seed **[seeds][rates]**."""
+
+    def __init__(self) -> None:
+        self.values: list[list[float]] = []
+        self.seconds = 0.0
+
+    def choose(self, protocol: Protocol) -> float:
+        """Fewest diverged seeds, then the lowest mean, then the nearest to the untuned rate."""
+
+        def key(index: int) -> tuple[int, float, float, float]:
+            column = [values[index] for values in self.values]
+            finite = [v for v in column if math.isfinite(v)]
+            mean = math.fsum(finite) / len(finite) if finite else math.inf
+            rate = protocol.grid[index]
+            return len(column) - len(finite), mean, round(abs(math.log(rate / protocol.learning_rate)), 9), rate
+
+        return protocol.grid[min(range(len(protocol.grid)), key=key)]
+
+
+class _Runner:
+    """Sends trials out and collects their results, in order, with signs of life."""
+
+    def __init__(self, executor: Executor, protocol: Protocol, progress: Progress) -> None:
+        self._executor, self._protocol, self._progress = executor, protocol, progress
+
+    def tune(self, tuned: Sequence[Entry]) -> dict[str, _Tuning]:
+        """Every rate on every tuning seed, for each loss; the rates of a seed are trained together."""
+        grid, seeds = self._protocol.grid, self._protocol.rate_seeds
+        found = {entry.name: _Tuning() for entry in tuned}
+        jobs = [(entry, grid, seed, "valid") for entry in tuned for seed in seeds]
+        for number, (entry, values, seconds) in enumerate(self._run(jobs)):
+            found[entry.name].values.append(values)
+            found[entry.name].seconds += seconds
+            what = f"{len(grid)} learning rates, seed {number % len(seeds) + 1} of {len(seeds)}"
+            self._progress(f"tuning {entry.name}: {what} ({seconds:.1f} s)")
+        return found
+
+    def measure(self, wanted: Sequence[Entry], chosen: Sequence[float]) -> dict[str, tuple[list[float], float]]:
+        """Test metric of each reported seed and seconds, for each loss at its rate."""
+        seeds = self._protocol.reported_seeds
+        values: dict[str, list[float]] = {entry.name: [] for entry in wanted}
+        spent = dict.fromkeys(values, 0.0)
+        jobs = [(e, (rate,), seed, "test") for e, rate in zip(wanted, chosen, strict=True) for seed in seeds]
+        for number, (entry, (value,), seconds) in enumerate(self._run(jobs)):
+            values[entry.name].append(value)
+            spent[entry.name] += seconds
+            what = f"learning rate {jobs[number][1][0]:.4g}, seed {number % len(seeds) + 1} of {len(seeds)}"
+            self._progress(f"training with {entry.name}: {what} ({seconds:.1f} s)")
+        return {name: (values[name], spent[name]) for name in values}
+
+    def _run(self, jobs: Sequence[_Job]) -> Iterable[tuple[Entry, list[float], float]]:
+        chunks: list[tuple[Any, ...]] = [(e.name, e.loss, rates, seed, part) for e, rates, seed, part in jobs]
+        results = self._executor.map(trial, self._protocol.settings, chunks)
+        for (entry, *_), (values, seconds) in zip(jobs, results, strict=True):
+            yield entry, values, seconds
+
+
+def _rows(
+    task: Task,
+    protocol: Protocol,
+    wanted: Sequence[Entry],
+    chosen: Sequence[float],
+    tuning: Mapping[str, _Tuning],
+    measured: Mapping[str, tuple[list[float], float]],
+) -> tuple[Row, ...]:
+    """Numbers of every seed to means, intervals and verdicts."""
+    worst = _worst(task, [value for values, _ in measured.values() for value in values])
+    counted = {name: [v if math.isfinite(v) else worst for v in values] for name, (values, _) in measured.items()}
+    tuned, untuned = (next(counted[e.name] for e in wanted if e.role == role) for role in (TUNED, UNTUNED))
+    rows = []
+    for entry, rate in zip(wanted, chosen, strict=True):
+        values, seconds = measured[entry.name]
+        mine, tried = counted[entry.name], tuning.get(entry.name)
+        difference, to_untuned = paired(mine, tuned), paired(mine, untuned)
+        row = Row(
+            name=entry.name, role=entry.role, formula=entry.formula, learning_rate=rate, tuned=entry.tuned,
+            at_edge=entry.tuned and rate in (protocol.grid[0], protocol.grid[-1]),
+            values=tuple(values), counted=tuple(mine), score=estimate(mine),
+            difference=difference, verdict=compared(difference),
+            to_untuned=to_untuned, untuned_verdict=compared(to_untuned),
+            tuning=tuple(map(tuple, tried.values)) if tried else (),
+            seconds=seconds + (tried.seconds if tried else 0.0),
+        )  # fmt: skip
+        rows.append(row)
+    return tuple(rows)
+
+
+def _worst(task: Task, values: Sequence[float]) -> float:
+    """What a diverged seed counts."""
+    if task.kind != "regression":
+        return 1.0
+    assert task.test is not None
+    constant = float((task.test.y - task.train.y.mean()).square().mean())
+    return max([constant, *(v for v in values if math.isfinite(v))])
+
+
+def _check_picklable(wanted: Sequence[Entry]) -> None:
+    for entry in wanted:
+        try:
+            cloudpickle.dumps(entry.loss)
+        except Exception as error:
+            raise EvaluationError(
+                f"loss {entry.name!r} cannot be sent to other processes ({carried(error)}); use n_jobs=1"
+            ) from None

@@ -1,0 +1,158 @@
+"""Curves of a loss: its value and its derivative in the prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from symloss.errors import LossError
+from symloss.expression.expression import Expression
+from symloss.losses.resolve import loss as resolve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from torch import Tensor, nn
+
+_POINTS = 1201
+_REFERENCES = {"multiclass": "cross-entropy", "binary": "cross-entropy", "regression": "squared-error"}
+_CENTRE = (0.05, 0.95)  # where curves are scaled and panels are fitted to them: many losses have a pole at 0 or 1
+_SHOWN = (0.01, 0.99)  # quantiles that a panel must hold: what is beyond may be the pole of a kink
+_RESIDUAL = 3.0
+_LABEL = 44  # characters of a formula that a legend can hold
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """Values and slopes **[targets, points]** of one loss."""
+
+    label: str
+    values: Tensor
+    slopes: Tensor
+
+    def scaled(self, factor: float) -> _Curve:
+        label = self.label if f"{factor:.3g}" == "1" else f"{self.label} × {factor:.3g}"
+        return _Curve(label, self.values * factor, self.slopes * factor)
+
+
+def loss_curves(
+    loss: Expression | nn.Module | str,
+    references: Sequence[Expression | nn.Module | str] | None = None,
+    kind: str | None = None,
+    raw: bool = False,
+) -> Figure:
+    """A loss and its derivative in the prediction, beside those of known losses.
+
+    Classification: ℓ(1, f), ℓ(0, f) and ∂ℓ/∂f against the predicted probability f. Regression: ℓ(0, f) and its
+    slope against the residual f − y. What does not change the training is taken out: each curve starts from its
+    lowest value, and each reference is scaled to the mean slope of the loss (the factor is in the legend).
+
+    Args:
+        loss: A loss with a formula; or its name, formula, `.json` file or run directory.
+        references: Losses to draw beside it. Default: cross-entropy, for regression the squared error.
+        kind: `"multiclass"`, `"binary"` or `"regression"`. Default: that of the loss, `"multiclass"` for a formula.
+        raw: Draw all values as they are.
+
+    Returns:
+        The figure.
+
+    Raises:
+        LossError: If a loss cannot be used, or has no formula.
+    """
+    from matplotlib import rc_context
+
+    from symloss.plotting import figure as style
+
+    kind = kind or str(getattr(loss, "kind", "multiclass"))
+    module = resolve(loss, kind)
+    chosen = [_REFERENCES[kind]] if references is None else list(references)
+    targets, x = _grid(kind)
+    own = _curve(loss, module, kind, targets, x)
+    centre = (x >= _CENTRE[0]) & (x <= _CENTRE[1]) if kind != "regression" else torch.ones_like(x, dtype=torch.bool)
+    others = [_curve(reference, resolve(reference, kind), kind, targets, x) for reference in chosen]
+    if not raw:
+        others = [other.scaled(_factor(own, other, centre)) for other in others]
+    record: dict[str, object] = {"kind": kind, "loss": _formula(module, kind)}
+    record |= {"references": ", ".join(other.label for other in others)} if others else {}
+    wide = len(targets) > 1
+    size = (6.0, 4.4) if wide else (3.6, 4.6)
+    figure, panels = style.new("Loss and derivative", record, size, 2, len(targets), sharex=True, sharey="row")
+    with rc_context(style.STYLE):
+        for column, target in enumerate(targets):
+            _draw(panels[0][column], x, [_values(c, column, raw) for c in (own, *others)], (own, *others), centre)
+            _draw(panels[1][column], x, [c.slopes[column] for c in (own, *others)], (own, *others), centre)
+            if wide:
+                panels[0][column].set_title(f"target y = {target:g}")
+            panels[1][column].set_xlabel("predicted probability f" if wide else "residual f − y")
+        panels[0][0].set_ylabel("loss ℓ(y, f)" if raw else "loss ℓ(y, f)\nabove its lowest value")
+        panels[1][0].set_ylabel("derivative ∂ℓ/∂f")
+        handles = panels[0][0].get_lines()[: 1 + len(others)]
+        figure.legend(handles=handles, loc="outside upper left", ncols=2 if wide else 1)
+    return figure
+
+
+def _grid(kind: str) -> tuple[tuple[float, ...], Tensor]:
+    """Targets, and the predictions at which they are drawn."""
+    if kind == "regression":
+        return (0.0,), torch.linspace(-_RESIDUAL, _RESIDUAL, _POINTS, dtype=torch.float64)
+    return (1.0, 0.0), torch.linspace(0.0, 1.0, _POINTS + 2, dtype=torch.float64)[1:-1]
+
+
+def _formula(module: nn.Module, kind: str) -> Expression:
+    expression = getattr(module, "expression", None)
+    if not isinstance(expression, Expression):
+        name = getattr(module, "name", None) or type(module).__name__
+        raise LossError(f"{name} has no formula ℓ(y, f) for {kind} that could be drawn; choose a loss that has one")
+    return expression
+
+
+def _curve(given: Any, module: nn.Module, kind: str, targets: Sequence[float], x: Tensor) -> _Curve:
+    expression = _formula(module, kind)
+    values, slopes = [], []
+    for target in targets:
+        f = x.clone().requires_grad_()
+        value = expression.evaluate(torch.full_like(x, target), f, xp=torch)
+        (slope,) = torch.autograd.grad(value.sum(), f)
+        values.append(value.detach())
+        slopes.append(slope)
+    return _Curve(_label(given, module, expression), torch.stack(values), torch.stack(slopes))
+
+
+def _label(given: Any, module: nn.Module, expression: Expression) -> str:
+    name = getattr(module, "name", None)
+    if name:
+        return str(name)
+    text = str(expression.with_weights([float(f"{w:.3g}") for w in expression.weights]))
+    return text if len(text) <= _LABEL else f"loss of {expression.size} nodes"
+
+
+def _factor(own: _Curve, other: _Curve, centre: Tensor) -> float:
+    """What brings the mean absolute slope of the other to that of the loss: at the first target where both have one."""
+    for mine, theirs in zip(own.slopes, other.slopes, strict=True):
+        wanted, found = (float(s[centre][s[centre].isfinite()].abs().mean()) for s in (mine, theirs))
+        if wanted > 0 and found > 0:
+            return wanted / found
+    return 1.0
+
+
+def _values(curve: _Curve, column: int, raw: bool) -> Tensor:
+    values = curve.values[column]
+    finite = values[values.isfinite()]
+    return values if raw or not len(finite) else values - finite.min()
+
+
+def _draw(axes: Axes, x: Tensor, rows: Sequence[Tensor], curves: Sequence[_Curve], centre: Tensor) -> None:
+    for number, (row, curve) in enumerate(zip(rows, curves, strict=True)):
+        dashes = ("-", "--", "-.", ":")[min(number, 3)]
+        axes.plot(x.numpy(), row.masked_fill(~row.isfinite(), torch.nan).numpy(), dashes, label=curve.label)
+    axes.axhline(0.0, color="black", linewidth=0.6, zorder=0.5)
+    shown = torch.cat([row[centre] for row in rows])
+    shown = shown[shown.isfinite()]
+    low, high = shown.quantile(shown.new_tensor(_SHOWN)).tolist() if len(shown) else (0.0, 0.0)
+    low, high = min(low, 0.0), max(high, 0.0)
+    margin = 0.06 * (high - low or 1.0)
+    bottom, top = axes.get_ylim() if axes.get_autoscaley_on() is False else (low - margin, high + margin)
+    axes.set_ylim(min(bottom, low - margin), max(top, high + margin))
