@@ -11,10 +11,10 @@ from torch import Tensor
 from symloss.discovery.settings import Settings
 from symloss.expression.expression import Expression
 from symloss.population.forest import Forest
-from symloss.population.predictions import Kind, predict
+from symloss.population.predictions import Kind, predict, prediction_product
 from symloss.population.training import Workspace, metric
 
-_PROBABILITIES = 24
+_PROBABILITIES = 15
 _NEW_WEIGHT = 0.01  # weights this near to 1 are those a tree was born with
 _DIGITS = 2
 
@@ -22,10 +22,10 @@ _DIGITS = 2
 def fingerprints(expressions: Sequence[Expression], kind: Kind) -> list[str | None]:
     """What distinguishes each loss as a training signal, up to its scale.
 
-    ∂ℓ/∂f is evaluated on a grid (for probabilities: f in (0, 1) at y = 0 and y = 1; for regression: y and f in
-    [-3, 3]), divided by its largest magnitude and rounded to two significant digits. Weights that are still at birth
-    (all within 1 % of 1) count as 1. For `multiclass`, where Σ f = 1, a constant added to ∂ℓ/∂f changes no gradient and
-    is removed.
+    The gradient at the logits is evaluated on a grid, divided by its largest magnitude and rounded to two significant
+    digits. The grid is, for `multiclass`: three classes, the target's probability from 0.001 to 0.999, the rest split in
+    several ways; for `binary`: the same range at y = 0 and y = 1; for `regression`: y and f in [-3, 3]. Weights that are
+    still at birth (all within 1 % of 1) count as 1.
 
     Args:
         expressions: Losses ℓ(y, f).
@@ -36,10 +36,12 @@ def fingerprints(expressions: Sequence[Expression], kind: Kind) -> list[str | No
     """
     if not expressions:
         return []
-    plain = [_at_birth(e) for e in expressions]
     f, y = _grid(kind)
+    plain = [_at_birth(e) for e in expressions]
     slopes = Forest(plain, freeze=True, shared=True, dtype=torch.float64).slope(f, y)
-    return [_fingerprint(row, kind) for row in slopes.flatten(1)]
+    gradients = prediction_product(f, slopes, kind).flatten(1)
+    scales = slopes.flatten(1).abs().amax(1).tolist()
+    return [_fingerprint(row.tolist(), scale) for row, scale in zip(gradients, scales, strict=True)]
 
 
 def _at_birth(expression: Expression) -> Expression:
@@ -49,30 +51,30 @@ def _at_birth(expression: Expression) -> Expression:
 
 
 def _grid(kind: Kind) -> tuple[Tensor, Tensor]:
-    """Predictions [1, 2 or more, points] and targets [2 or more, points]."""
+    """Predictions [1, C, points] and targets [C, points]."""
     if kind == "regression":
         line = torch.linspace(-3, 3, 13, dtype=torch.float64)
         y, f = torch.meshgrid(line, line + 0.0417, indexing="ij")
-    else:
-        p = torch.sigmoid(torch.linspace(-7, 7, _PROBABILITIES, dtype=torch.float64))
-        y, f = torch.stack([torch.zeros_like(p), torch.ones_like(p)]), torch.stack([p, p])
-    return f.unsqueeze(0), y
+        return f.reshape(1, 1, -1), y.reshape(1, -1)
+    p = torch.sigmoid(torch.linspace(-7, 7, _PROBABILITIES, dtype=torch.float64))
+    if kind == "binary":
+        return torch.cat([p, p]).view(1, 1, -1), torch.cat([torch.zeros_like(p), torch.ones_like(p)]).view(1, -1)
+    shares = torch.tensor([0.5, 0.8, 0.99], dtype=torch.float64).view(-1, 1)
+    f = torch.stack([p.expand(3, -1), (1 - p) * shares, (1 - p) * (1 - shares)]).view(1, 3, -1)
+    y = torch.zeros_like(f[0])
+    y[0] = 1
+    return f, y
 
 
-def _fingerprint(slope: Tensor, kind: Kind) -> str | None:
-    if not bool(slope.isfinite().all()):
+def _fingerprint(gradient: list[float], scale: float) -> str | None:
+    largest = max(map(abs, gradient))
+    if not all(map(math.isfinite, gradient)) or largest <= 1e-12 * scale or largest == 0:
         return None
-    reference = float(slope.abs().max())
-    if kind == "multiclass":
-        slope = slope - 0.5 * (slope.max() + slope.min())
-    largest = float(slope.abs().max())
-    if largest <= 1e-9 * max(reference, 1e-30):
-        return None
-    return " ".join(_rounded(value / largest) for value in slope.tolist())
+    return " ".join(_rounded(value / largest) for value in gradient)
 
 
 def _rounded(value: float) -> str:
-    return "0" if abs(value) < 1e-3 else f"{value:.{_DIGITS - 1}e}"
+    return "0" if abs(value) < 1e-4 else f"{value:.{_DIGITS - 1}e}"
 
 
 def passes_rejection(workspace: Workspace, settings: Settings, expressions: Sequence[Expression]) -> list[bool]:

@@ -163,7 +163,11 @@ def _print_line(event: GenerationEvent) -> None:
 def _expressions(guesses: Sequence[Expression | str] | Expression | str) -> tuple[Expression, ...]:
     if isinstance(guesses, str | Expression):
         guesses = (guesses,)
-    return tuple(parse(guess) if isinstance(guess, str) else guess for guess in guesses)
+    expressions = tuple(parse(guess) if isinstance(guess, str) else guess for guess in guesses)
+    for guess in expressions:
+        if not isinstance(guess, Expression):
+            raise SearchError(f"a guess is an Expression or its text; received {guess!r:.60}")
+    return expressions
 
 
 def _on_device(task: Task, device: str) -> Task:

@@ -53,8 +53,8 @@ def evaluate(
     The task loss runs tuned and, as a second reference, untuned at `learning_rate`, whether it is among the losses or
     not. Training has diverged if outputs are not finite at its end, or (regression) the squared error is more than 1000
     times the targets' mean square. Such a seed counts as the worst outcome: error rate 1, or the largest mean squared
-    error of the whole evaluation, at least that of always predicting the training mean. What a loss gets does not depend
-    on the losses beside it, except for what a diverged seed counts in regression.
+    error of the whole evaluation, at least that of always predicting the training mean. What a loss gets does not
+    depend on the losses beside it, except for what a diverged seed counts in regression.
 
     Args:
         task: Data with a test part, and model.

@@ -22,7 +22,6 @@ from symloss.population.training import train, validation_metric
 from symloss.tasks.models import seeded
 from symloss.tasks.task import Task
 
-
 _EXPLODED = 1000.0
 
 
@@ -46,8 +45,8 @@ def trial(
         part: The part of the data that is measured, `"valid"` or `"test"`.
 
     Returns:
-        Task metric at each rate, inf where training diverged: outputs are not finite, or (regression) the metric is more
-        than 1000 times the mean square of the training targets, which is what predicting 0 gets. And seconds.
+        Task metric at each rate, inf where training diverged: outputs are not finite, or (regression) the metric is
+        more than 1000 times the mean square of the training targets, which is what predicting 0 gets. And seconds.
     """
     started = time.perf_counter()
     shared = workspace(task, settings)

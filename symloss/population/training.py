@@ -14,6 +14,7 @@ from symloss.expression.expression import Expression
 from symloss.population.networks import DenseNetwork, FunctionalNetwork, Network, Parameters, network_for, trainable
 from symloss.population.objective import Objective, make_objective
 from symloss.population.predictions import Kind, predict, task_gradient
+from symloss.tasks.models import seeded
 from symloss.tasks.task import Task
 
 T = TypeVar("T")
@@ -116,7 +117,8 @@ class Workspace:
         self.train, self.valid = task.train, task.valid
         self.dtype, self.device = self.train.x.dtype, self.train.x.device
         self.indices = not self.train.y.is_floating_point()
-        self.network: Network = network_for(task.new_model(0), self.train.x[:2])
+        with seeded(0):
+            self.network: Network = network_for(task.make_model(), self.train.x[:2])
         self._weights: _Memo[Parameters] = _Memo()
         self._forwards: _Memo[tuple[Tensor, Tensor, Any]] = _Memo()
         self._batches: dict[tuple[int, int, int], Tensor] = {}

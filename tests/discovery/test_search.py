@@ -205,7 +205,7 @@ def test_a_rejected_guess_is_logged_and_without_refinement_it_enters_once() -> N
 @pytest.mark.parametrize(
     ("guesses", "message"),
     [
-        (["y - "], ""),
+        (["y - "], "y - "),
         (["abs(y)"], "a guess must contain y and f"),
         (["y - f"] * 7, "do not fit a population of 12"),
         ([3], "a guess is an Expression or its text"),
@@ -594,7 +594,7 @@ def test_the_result_as_a_table(whole: tuple[SearchResult, Path, list[Path]], mon
     table = result.to_dataframe()
     assert len(table) == len(result.candidates)
     assert table[table.pick].id.tolist() == [result.best.id]
-    assert table[table.front].complexity.tolist().sort() == [c.complexity for c in result.front].sort()
+    assert sorted(table[table.front].complexity) == [c.complexity for c in result.front]
     assert parse(table.expression[result.best.id]) == result.best.expression
 
 

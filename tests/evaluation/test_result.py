@@ -51,7 +51,8 @@ def test_it_prints_a_table_and_a_sentence_on_each_loss() -> None:
     )
     lines = table.splitlines()
     assert len(lines) == 7
-    assert len({line.index(" 0.") for line in lines[1:]}) == 1  # aligned
+    starts = [line.index(f" {value} [") for line, value in zip(lines[1:], ["0.0603", "0.1100", "0.5100"], strict=False)]
+    assert len(set(starts)) == 1  # the columns are aligned
     assert lines[5].split()[:2] == ["cross-entropy", "0.1"]
     assert "reference" in lines[5]
     assert verdicts.splitlines()[0] == (
@@ -65,7 +66,7 @@ def test_it_prints_a_table_and_a_sentence_on_each_loss() -> None:
     assert "training diverged in 1 of 3 seeds" in verdicts.splitlines()[3]
     assert "a diverged seed counts as the worst outcome, error rate 1.0000" in notes
     assert "each is for one comparison by itself" in notes
-    assert max(map(len, lines)) <= 100
+    assert max(map(len, lines)) <= 110
 
 
 def test_an_interval_below_zero_reads_from_small_to_large() -> None:
@@ -121,7 +122,7 @@ def test_latex_escapes_names() -> None:
     lines = make_evaluation(replace(FALLEN, name="50% a_b & {c}^2", at_edge=True)).latex().splitlines()
     assert lines[0] == r"\begin{tabular}{lrllr}"
     assert lines[4] == (
-        r"50\% a\_b \& \{c\}\textasciicircum{}2 & 0.1$^*$ & $0.4033 [-0.8802, 1.6869]$ & "
+        r"50\% a\_b \& \{c\}\textasciicircum{}2 & 0.1$^*$ & $0.4033 [-0.8804, 1.6870]$ & "
         r"$+0.2933 [-0.9688, +1.5554]$ & 1 \\"
     )
     assert lines[-1] == r"\end{tabular}"

@@ -88,7 +88,10 @@ def test_gradients_are_those_of_autograd(
 
 
 def test_a_nan_stays_in_its_tree() -> None:
-    good, bad = parse("abs(log(1.2*y*f))"), Expression(("mul", "y", "square", "square", "exp", "square", "f"), (1e150,) * 6)
+    good, bad = (
+        parse("abs(log(1.2*y*f))"),
+        Expression(("mul", "y", "square", "square", "exp", "square", "f"), (1e150,) * 6),
+    )
     logits, target, _ = problem("multiclass", True, 4, 3)
     f = predict(logits, "multiclass")
     for kind_of in (CompiledObjective, TorchObjective):

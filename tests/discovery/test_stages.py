@@ -1,0 +1,148 @@
+"""Refinement, fitness, and the way of a candidate through the stages."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from symloss.discovery import stages
+from symloss.discovery.fitness import fitness, task_loss_fitness, tuned_rate
+from symloss.discovery.refinement import optimiser_of, refine
+from symloss.discovery.settings import Settings
+from symloss.errors import SearchError
+from symloss.expression.parsing import parse
+from symloss.losses import SymbolicLoss
+from symloss.population.training import Sgd, Workspace, train, validation_metric
+from tests.population.problems import losses, task
+
+QUICK = {"batch_size": 16, "refinement_steps": 30, "fitness_steps": 30, "learning_rate": 0.1}
+
+
+def mean_task_loss(workspace: Workspace, e: object, rate: float) -> float:
+    """Task loss on the validation part after one step from each of 40 initial weights."""
+    total = 0.0
+    for seed in range(40):
+        parameters = train(workspace, workspace.loss_gradient([e]), 1, 1, Sgd(rate), seed=seed)
+        logits = workspace.network.evaluate(parameters, workspace.valid.x)
+        total += workspace.task.task_loss(logits[0].t(), workspace.valid.y).item()
+    return total
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "binary", "regression"])
+@pytest.mark.parametrize("inner_steps", [1, 2])
+def test_refinement_makes_a_step_under_the_loss_better(kind: str, inner_steps: int) -> None:
+    workspace = Workspace(task(kind), 16)
+    settings = Settings(**QUICK, refinement_rate=0.02, inner_steps=inner_steps)
+    start = losses(kind)[:2]
+    refined = refine(workspace, settings, start)
+    for before, after in zip(start, refined, strict=True):
+        assert after is not None
+        assert after.nodes == before.nodes
+        assert mean_task_loss(workspace, after, 0.1) < mean_task_loss(workspace, before, 0.1)
+
+
+def test_refinement_is_the_same_alone_and_together() -> None:
+    workspace, settings = Workspace(task("multiclass"), 16), Settings(**QUICK)
+    found = losses("multiclass")
+    together = refine(workspace, settings, found)
+    for e, expected in zip(found, together, strict=True):
+        (alone,) = refine(workspace, settings, [e])
+        assert alone is not None
+        assert expected is not None
+        assert alone.weights == pytest.approx(expected.weights, abs=1e-9)
+    assert [e.weights for e in refine(workspace, settings, found) if e] == [e.weights for e in together if e]
+
+
+def test_scale_free_refinement_does_not_grow_the_step() -> None:
+    """Cross-entropy has nothing to gain but the step size: without it, its overall weight must not drift."""
+    workspace = Workspace(task("multiclass"), 16)
+    e = parse("mul(-1.0, y*log(f))")
+    (free,) = refine(workspace, Settings(**QUICK, scale_free=True), [e])
+    (plain,) = refine(workspace, Settings(**QUICK), [e])
+    assert free is not None
+    assert plain is not None
+    assert free.weights[0] == pytest.approx(-1.0, abs=1e-6)
+    assert plain.weights[0] < -1.02
+
+
+def test_a_refinement_that_blows_up_is_noticed() -> None:
+    workspace = Workspace(task("regression"), 16)
+    bad = parse("square(exp(exp(9.0*square(y - 5.0*f))))")
+    assert refine(workspace, Settings(**QUICK), [bad, parse("square(y - f)")])[0] is None
+    (outcome,) = stages.develop(workspace.task, Settings(**QUICK), [bad], [True])
+    assert (outcome.stage, outcome.fitness) == (stages.DIVERGED, math.inf)
+
+
+def test_inner_steps_go_with_plain_descent_only() -> None:
+    with pytest.raises(SearchError, match="use 1"):
+        refine(Workspace(task(), 16), Settings(**QUICK, inner_steps=2, momentum=0.9), losses("multiclass"))
+
+
+def test_fitness_is_plain_training_and_validation() -> None:
+    problem, settings = task("multiclass"), Settings(**QUICK, seed=4)
+    workspace = Workspace(problem, 16)
+    measured, scales = fitness(workspace, settings, [parse("-1.0*y*log(f)")])
+    model = problem.new_model(4)
+    sgd, loss = torch.optim.SGD(model.parameters(), 0.1), SymbolicLoss("-1.0*y*log(f)")
+    for index in workspace.batches(len(problem.train), 30, 4):
+        sgd.zero_grad()
+        loss(model(problem.train.x[index]), problem.train.y[index]).backward()
+        sgd.step()
+    assert measured == [pytest.approx(problem.metric(model(problem.valid.x), problem.valid.y))]
+    assert scales == [1.0]
+    assert task_loss_fitness(workspace, settings, [0.1]) == measured
+
+
+def test_scale_free_fitness_does_not_depend_on_the_scale() -> None:
+    workspace, settings = Workspace(task("multiclass"), 16), Settings(**QUICK, scale_free=True)
+    measured, scales = fitness(workspace, settings, [parse("-1.0*y*log(f)"), parse("-0.01*y*log(f)")])
+    assert measured[0] == measured[1]
+    assert scales == [pytest.approx(1.0), pytest.approx(100.0)]
+
+
+def test_the_rate_is_tuned_for_the_task_loss() -> None:
+    workspace, settings = Workspace(task("multiclass"), 16), Settings(**{**QUICK, "learning_rate": 1e-3})
+    rate, best = tuned_rate(workspace, settings)
+    assert rate > 1e-3
+    assert best == min(task_loss_fitness(workspace, settings, [rate, 1e-3]))
+    assert optimiser_of(settings, rate).learning_rate == rate
+
+
+def test_the_way_of_each_candidate() -> None:
+    problem, settings = task("multiclass"), Settings(**QUICK)
+    found = [parse("-1.0*y*log(f)"), parse("y*log(f)"), parse("square(y - f)"), parse("y*log(f)")]
+    outcomes = stages.develop(problem, settings, found, [True, True, False, False])
+    assert [o.stage for o in outcomes] == [stages.EVALUATED, stages.REJECTED_AFTER, stages.EVALUATED, stages.EVALUATED]
+    assert outcomes[0].expression.weights != found[0].weights
+    assert outcomes[2].expression == found[2]
+    assert outcomes[1].fitness == math.inf
+    assert "improve" in outcomes[1].reason
+    assert all(o.seconds > 0 for o in outcomes)
+    assert stages.screen(problem, settings, found) == [True, False, True, False]
+    assert stages.develop(problem, settings, [], []) == []
+    unrefined = stages.develop(problem, Settings(**QUICK, refine=False), found[:1], [True])
+    assert unrefined[0].expression == found[0]
+
+
+def test_a_diverged_training_is_the_worst_not_the_best() -> None:
+    problem = task("regression", "linear")
+    settings = Settings(**{**QUICK, "learning_rate": 1e6, "fitness_steps": 300})
+    (outcome,) = stages.develop(problem, settings, [parse("square(y - f)")], [False])
+    assert (outcome.stage, outcome.fitness) == (stages.DIVERGED, math.inf)
+
+
+def test_validation_uses_evaluation_mode() -> None:
+    """Dropout is off when fitness is measured: the same parameters have one fitness."""
+    workspace = Workspace(task(model="dropout"), 16)
+    parameters = train(workspace, workspace.task_gradient, 1, 3, Sgd(0.1))
+    assert len({tuple(validation_metric(workspace, parameters)) for _ in range(5)}) == 1
+
+
+def test_one_workspace_for_one_task() -> None:
+    a, b = task(), task("binary")
+    settings = Settings(**QUICK)
+    assert stages.workspace(a, settings) is stages.workspace(a, settings)
+    assert stages.workspace(b, settings) is not stages.workspace(a, settings)
+    assert stages.workspace(a, Settings(batch_size=8)) is not stages.workspace(a, settings)
