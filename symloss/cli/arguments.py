@@ -6,12 +6,13 @@ import difflib
 import os
 import typing
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from symloss.discovery.settings import Settings
-from symloss.errors import LossError, SearchError, TaskError
+from symloss.errors import LossError, ParseError, SearchError, TaskError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,11 +50,17 @@ def read_loss(text: str, kind: str | None = None) -> nn.Module:
 
 
 def read_formula(text: str, kind: str | None = None) -> Expression:
-    """The formula of the loss that a word means.
+    """The formula of the loss that a word means, or the word as any formula, also one without f.
 
     Raises:
         LossError: If that loss has none.
     """
+    from symloss.expression.parsing import parse
+    from symloss.losses import catalogue
+
+    if catalogue.find(text) is None and not os.path.exists(text):
+        with suppress(ParseError):  # told by `read_loss`, which knows what else may have been meant
+            return parse(text)
     module = read_loss(text, kind)
     expression: Expression | None = getattr(module, "expression", None)
     if expression is None:

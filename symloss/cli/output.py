@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from symloss.discovery.result import SearchResult
 
-FigureFile = Annotated[
-    Path, typer.Option("--out", metavar="FILE", help="Picture to write: .png, .svg, .pdf, ... by the suffix.")
-]
+PICTURES = (".png", ".svg", ".pdf", ".eps", ".jpg")
+"""What figures can be written as."""
+
+FigureFile = Annotated[Path, typer.Option("--out", metavar="FILE", help=f"Picture to write: {', '.join(PICTURES)}.")]
 
 
 class OutputError(SymlossError):
@@ -37,13 +38,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def check_picture(path: Path) -> None:
     """Raise an OutputError unless a figure can be written there, before any work is done for it."""
-    from matplotlib.figure import Figure
-
-    kinds = sorted(Figure().canvas.get_supported_filetypes())
-    if path.suffix[1:].lower() not in kinds:
-        raise OutputError(f"{str(path)!r} must end in one of {', '.join('.' + kind for kind in kinds)}")
     if path.is_dir():
         raise OutputError(f"{str(path)!r} is a directory; give the name of a file in it")
+    if path.suffix.lower() not in PICTURES:
+        raise OutputError(f"a picture's name ends in {', '.join(PICTURES)}; received {str(path)!r}")
     if not path.parent.is_dir():
         raise OutputError(f"there is no directory {str(path.parent)!r} for {path.name!r}; make it first")
 

@@ -73,10 +73,10 @@ class View:
 
         from symloss.discovery.result import readable
 
-        front = Table(box=None, pad_edge=False)
-        for heading in ("", "nodes", event.metric):
-            front.add_column(heading, justify="right", no_wrap=True)
-        front.add_column("formula", no_wrap=True, overflow="ellipsis")
+        front = Table(box=None, pad_edge=False, expand=True)
+        for heading, width in (("", 1), ("nodes", 5), (event.metric, max(len(event.metric), 10))):
+            front.add_column(heading, justify="right", width=width)
+        front.add_column("formula", no_wrap=True, overflow="ellipsis", ratio=1)
         room = max(self._console.height - _ELSEWHERE, 3)
         for candidate in event.front[-room:]:
             best = candidate is event.best
@@ -90,5 +90,5 @@ class View:
         for stage in now:
             counts.add_column(stage, justify="right")
         counts.add_row("this generation", *(str(count) for count in now.values()))
-        counts.add_row("all", *(str(self._counts[stage]) for stage in now))
+        counts.add_row("since started", *(str(self._counts[stage]) for stage in now))
         yield counts

@@ -23,9 +23,9 @@ def fingerprints(expressions: Sequence[Expression], kind: Kind) -> list[str | No
     """What distinguishes each loss as a training signal, up to its scale.
 
     The gradient at the logits is evaluated on a grid, divided by its largest magnitude and rounded to two significant
-    digits. The grid is, for `multiclass`: three classes, the target's probability from 0.001 to 0.999, the rest split in
-    several ways; for `binary`: the same range at y = 0 and y = 1; for `regression`: y and f in [-3, 3]. Weights that are
-    still at birth (all within 1 % of 1) count as 1.
+    digits. The grid is, for `multiclass`: three classes, the target's probability from 0.001 to 0.999, the rest split
+    in several ways; for `binary`: the same range at y = 0 and y = 1; for `regression`: y and f in [-3, 3]. Weights that
+    are still at birth (all within 1 % of 1) count as 1.
 
     Args:
         expressions: Losses ℓ(y, f).

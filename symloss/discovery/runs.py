@@ -152,7 +152,7 @@ def _run(search: Search) -> SearchResult:
 def _listeners(callbacks: Iterable[Callback], progress: Progress) -> tuple[Callback, ...]:
     if callable(progress):
         return (*callbacks, progress)
-    shown = sys.stderr.isatty() if progress is None else progress
+    shown = sys.stderr is not None and sys.stderr.isatty() if progress is None else progress
     return (*callbacks, _print_line) if shown else tuple(callbacks)
 
 

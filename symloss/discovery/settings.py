@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -21,7 +20,7 @@ class Settings:
         max_depth: Greatest depth of a candidate.
         max_size: Most nodes of a candidate.
         tournament_size: Candidates in a fitness tournament.
-        parsimony_size: Probability-weighted size tournament (Luke and Panait): 1 is no pressure, 2 always prefers the smaller.
+        parsimony_size: Size tournament (Luke and Panait): 1 is no pressure, 2 always prefers the smaller.
         crossover: Probability of crossover.
         mutation: Probability of subtree mutation; what is left is reproduction.
         mutation_depth: Depths of a new subtree, from and to.
@@ -82,22 +81,13 @@ class Settings:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name, low, high in _RANGES:
-            value = getattr(self, name)
-            if value is None:
-                continue
-            for entry in value if isinstance(value, tuple) else (value,):
-                if isinstance(entry, str) or not math.isfinite(entry) or not low <= entry <= high:
-                    raise SearchError(f"{name} must lie between {low:g} and {high:g}; received {value!r}")
+        for field in fields(self):
+            _check(field.name, str(field.type), getattr(self, field.name))
         if self.crossover + self.mutation > 1 + 1e-12:
             raise SearchError(
                 f"crossover and mutation are probabilities that sum to at most 1; "
                 f"received {self.crossover:g} + {self.mutation:g}"
             )
-        for name in ("initial_depth", "mutation_depth"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise SearchError(f"{name} goes from low to high; received {(low, high)}")
         if self.nesterov and not self.momentum:
             raise SearchError("nesterov needs a momentum above 0; received momentum=0")
 
@@ -116,16 +106,39 @@ class Settings:
         unknown = sorted(set(values) - known)
         if unknown:
             raise SearchError(f"unknown setting {unknown[0]!r}; known: {', '.join(sorted(known))}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**plain)
 
 
-_INF = 1e18
-_RANGES = (
-    ("population_size", 1, _INF), ("generations", 1, _INF), ("seed", 0, 2**32 - 1), ("initial_depth", 1, 20),
-    ("max_depth", 1, 50), ("max_size", 3, 1000), ("tournament_size", 1, _INF), ("parsimony_size", 1, 2),
-    ("crossover", 0, 1), ("mutation", 0, 1), ("mutation_depth", 0, 20), ("elitism", 0, 1),
-    ("refinement_steps", 0, _INF), ("refinement_rate", 0, _INF), ("inner_steps", 1, 1000),
-    ("fitness_steps", 1, _INF), ("rejection_steps", 0, _INF), ("rejection_samples", 1, _INF), ("batch_size", 1, _INF),
-    ("learning_rate", 1e-12, _INF), ("momentum", 0, 1), ("weight_decay", 0, _INF), ("chunk_size", 1, _INF),
-    ("time_limit", 0, _INF),
-)  # fmt: skip
+_RANGES: dict[str, tuple[float, float]] = {
+    "population_size": (1, 10**7), "generations": (1, 10**7), "seed": (0, 2**32 - 1), "initial_depth": (1, 20),
+    "max_depth": (1, 50), "max_size": (3, 1000), "tournament_size": (1, 10**6), "parsimony_size": (1, 2),
+    "crossover": (0, 1), "mutation": (0, 1), "mutation_depth": (0, 20), "elitism": (0, 1),
+    "refinement_steps": (0, 10**9), "refinement_rate": (0, 1e3), "inner_steps": (1, 1000),
+    "fitness_steps": (1, 10**9), "rejection_steps": (0, 10**9), "rejection_samples": (1, 10**9),
+    "batch_size": (1, 10**9), "learning_rate": (1e-12, 1e6), "momentum": (0, 0.999999), "weight_decay": (0, 1e6),
+    "chunk_size": (1, 10**6), "target_fitness": (-1e300, 1e300), "time_limit": (0, 1e9),
+}  # fmt: skip
+
+
+def _check(name: str, declared: str, value: object) -> None:
+    """Raise a `SearchError` unless `value` has the declared type and lies in the range of its name."""
+    if value is None and "None" in declared:
+        return
+    if declared in ("bool", "str"):
+        if type(value).__name__ != declared:
+            raise SearchError(f"{name} is {'True or False' if declared == 'bool' else 'a text'}; received {value!r}")
+        return
+    low, high = _RANGES[name]
+    whole = "int" in declared
+    entries = value if isinstance(value, tuple) else (value,)
+    wanted = f"{'a whole number' if whole else 'a number'} from {low:g} to {high:g}"
+    if "tuple" in declared:
+        wanted = f"two whole numbers (low, high) from {low:g} to {high:g}"
+    fits = all(
+        isinstance(e, int if whole else (int, float)) and not isinstance(e, bool) and low <= e <= high for e in entries
+    )
+    if not fits or ("tuple" in declared) != isinstance(value, tuple) or (isinstance(value, tuple) and len(value) != 2):
+        raise SearchError(f"{name} is {wanted}; received {value!r}")
+    if isinstance(value, tuple) and value[0] > value[1]:
+        raise SearchError(f"{name} goes from low to high; received {value!r}")

@@ -82,30 +82,23 @@ def develop(
     """
     started = time.perf_counter()
     shared = workspace(task, settings)
+    alive = dict(enumerate(expressions))
+    ended: dict[int, Outcome] = {}
     chosen = [i for i, wanted in enumerate(refined) if wanted and settings.refine]
-    current: list[Expression | None] = list(expressions)
     for i, result in zip(chosen, refine(shared, settings, [expressions[i] for i in chosen]), strict=True):
-        current[i] = result
-    outcomes = [
-        Outcome(e, DIVERGED, "weights became infinite or NaN in refinement", math.inf, 0.0) for e in expressions
-    ]
-    alive = [i for i, e in enumerate(current) if e is not None]
-    survivors = [e for e in current if e is not None]
-    again = set(chosen)
-    asked = [e for i, e in zip(alive, survivors, strict=True) if i in again]
-    passed = iter(passes_rejection(shared, settings, asked))
-    trained: list[int] = []
-    for i, e in zip(alive, survivors, strict=True):
-        if i in again and not next(passed):
+        if result is None:
+            reason = "weights became infinite or NaN in refinement"
+            ended[i] = Outcome(alive.pop(i), DIVERGED, reason, math.inf, 0.0)
+        else:
+            alive[i] = result
+    again = [i for i in chosen if i in alive]
+    for i, passed in zip(again, passes_rejection(shared, settings, [alive[i] for i in again]), strict=True):
+        if not passed:
             reason = "minimising the refined loss over the predictions does not improve the task metric"
-            outcomes[i] = Outcome(e, REJECTED_AFTER, reason, math.inf, 0.0)
-        else:
-            trained.append(i)
-    finalists = [e for i in trained if (e := current[i]) is not None]
-    for i, loss, value, scale in zip(trained, finalists, *fitness(shared, settings, finalists), strict=True):
-        if math.isfinite(value):
-            outcomes[i] = Outcome(loss, EVALUATED, "", value, 0.0, scale)
-        else:
-            outcomes[i] = Outcome(loss, DIVERGED, "training diverged", math.inf, 0.0, scale)
+            ended[i] = Outcome(alive.pop(i), REJECTED_AFTER, reason, math.inf, 0.0)
+    measured, scales = fitness(shared, settings, list(alive.values()))
+    for (i, loss), value, scale in zip(alive.items(), measured, scales, strict=True):
+        stage, reason = (EVALUATED, "") if math.isfinite(value) else (DIVERGED, "training diverged")
+        ended[i] = Outcome(loss, stage, reason, value, 0.0, scale)
     share = (time.perf_counter() - started) / max(len(expressions), 1)
-    return [replace(outcome, seconds=share) for outcome in outcomes]
+    return [replace(ended[i], seconds=share) for i in range(len(expressions))]

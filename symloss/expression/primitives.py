@@ -341,22 +341,13 @@ def unregister(name: str) -> None:
 
 
 def registered() -> tuple[Primitive, ...]:
-    """The primitives that this process registered; `restore` takes them in another one."""
-    return tuple(row for row in _TABLE.values() if row not in _ROWS)
-
-
-def restore(rows: Iterable[Primitive]) -> None:
-    """Make `rows`, from `registered` of another process, the registered primitives of this one."""
-    _TABLE.clear()
-    _TABLE.update({row.name: row for row in (*_ROWS, *rows)})
-
-
-def registered() -> tuple[Primitive, ...]:
     """The rows that users added, for another process to `restore`."""
     return tuple(row for row in _TABLE.values() if row not in _ROWS)
 
 
 def restore(rows: Iterable[Primitive]) -> None:
-    """Add rows of `registered()`, which were checked where they came from; symloss's own stay as they are."""
+    """Make `rows`, from `registered()` of another process, where they were checked, the added rows of this one."""
+    for row in registered():
+        del _TABLE[row.name]
     own = {row.name for row in _ROWS}
     _TABLE.update({row.name: row for row in rows if row.name not in own})

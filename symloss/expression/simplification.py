@@ -13,6 +13,8 @@ from symloss.expression.expression import Expression
 from symloss.expression.rules import Rewriter, settled
 from symloss.expression.tree import Term
 
+LOCAL_SECONDS = 0.1
+"""Seconds that the local rules always get."""
 MAX_ALGEBRA = 500
 """Most nodes of an expression that is given to SymPy."""
 MIN_ALGEBRA = 5
@@ -27,7 +29,7 @@ def simplify(expression: Expression, seconds: float = 5.0, kind: str | None = No
 
     Args:
         expression: The expression.
-        seconds: Most seconds to take; what was found by then is returned.
+        seconds: Most seconds to take; what was found by then is returned. With 0, only the local rules are tried.
         kind: `"multiclass"` or `"binary"` also allows identities that hold only for y in {0, 1} and f in (0, 1).
 
     Returns:
@@ -46,7 +48,7 @@ def simplify(expression: Expression, seconds: float = 5.0, kind: str | None = No
 
 def _pass(best: Expression, original: Expression, where: Domain, deadline: float) -> Expression:
     """The smallest of all candidates for `best` that are smaller and have the original's values."""
-    rewriter = Rewriter(where, deadline)
+    rewriter = Rewriter(where, deadline + LOCAL_SECONDS)
 
     def accepted(term: Term) -> Expression | None:
         """The expression of a term, if it is better than the best and correct."""

@@ -195,8 +195,14 @@ class FunctionalNetwork:
             return output
         if len(self._buffers) != parameters[0].shape[0]:
             self.begin(parameters[0].shape[0])
-        copies = zip(zip(*parameters, strict=True), self._buffers, strict=True)
-        return torch.stack([self._one(ps, x, buffers) for ps, buffers in copies])
+        outputs: list[Tensor] = []
+        random = torch.random.get_rng_state(), torch.cuda.get_rng_state(x.device) if x.is_cuda else None
+        for copy, buffers in zip(zip(*parameters, strict=True), self._buffers, strict=True):
+            torch.random.set_rng_state(random[0])  # the same dropout masks for every copy
+            if random[1] is not None:
+                torch.cuda.set_rng_state(random[1], x.device)
+            outputs.append(self._one(copy, x, buffers))
+        return torch.stack(outputs)
 
     def forward(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Any]:
         with torch.enable_grad():

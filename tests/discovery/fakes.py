@@ -37,9 +37,7 @@ def draw(e: Expression, salt: str) -> float:
 def fingerprints(expressions: Sequence[Expression], kind: str) -> list[str | None]:
     """Trees with the same names in another order are twins, as are those that differ in `abs` alone."""
     assert kind == "regression"
-    return [
-        None if e.nodes[0] == "sign" else " ".join(sorted(n for n in e.nodes if n != "abs")) for e in expressions
-    ]
+    return [None if e.nodes[0] == "sign" else " ".join(sorted(n for n in e.nodes if n != "abs")) for e in expressions]
 
 
 def screen(task: Task, settings: Settings, expressions: Sequence[Expression]) -> list[bool]:

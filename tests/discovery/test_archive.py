@@ -16,7 +16,9 @@ NEST = [Expression((*["abs"] * depth, "sub", "y", "f")) for depth in range(8)]
 FITNESS = st.one_of(st.sampled_from([0.0, 0.25, 0.5, math.inf, math.nan]), st.floats(0, 1))
 
 
-def candidate(number: int, depth: int, fitness: float, stage: str = "evaluated", fingerprint: str | None = None) -> Candidate:
+def candidate(
+    number: int, depth: int, fitness: float, stage: str = "evaluated", fingerprint: str | None = None
+) -> Candidate:
     return Candidate(number, 0, NEST[depth], "regression", stage, fitness=fitness, fingerprint=fingerprint)
 
 
@@ -99,7 +101,9 @@ def test_duplicates_neither_enter_the_front_nor_become_twins() -> None:
     st.text(max_size=20),
     st.sampled_from(STAGES),
 )
-def test_a_candidate_survives_its_text_bit_for_bit(fitness: float, weights: list[float], reason: str, stage: str) -> None:
+def test_a_candidate_survives_its_text_bit_for_bit(
+    fitness: float, weights: list[float], reason: str, stage: str
+) -> None:
     before = Candidate(
         3, 2, NEST[1].with_weights(weights), "binary", stage, reason, fitness, 0.1 + 0.2, "abc", 1, 1 / 3
     )
@@ -107,7 +111,8 @@ def test_a_candidate_survives_its_text_bit_for_bit(fitness: float, weights: list
 
 
 @pytest.mark.parametrize(
-    "change", [{"id": "x"}, {"id": 1.5}, {"stage": "won"}, {"nodes": ["sub", "y"]}, {"weights": [1.0]}, {"duplicate_of": "0"}]
+    "change",
+    [{"id": "x"}, {"id": 1.5}, {"stage": "won"}, {"nodes": ["sub", "y"]}, {"weights": [1.0]}, {"duplicate_of": "0"}],
 )
 def test_a_damaged_row_is_refused(change: dict[str, object]) -> None:
     row = candidate(0, 0, 0.5).to_json()

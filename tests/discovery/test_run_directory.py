@@ -38,7 +38,9 @@ TREE = Expression(("square", "sub", "y", "f"), (0.1 + 0.2, 1 / 3, 1e-300))
 
 
 def rows(count: int) -> list[Candidate]:
-    return [Candidate(i, 0, TREE, "regression", "evaluated", fitness=1 / (i + 1), fingerprint="x") for i in range(count)]
+    return [
+        Candidate(i, 0, TREE, "regression", "evaluated", fitness=1 / (i + 1), fingerprint="x") for i in range(count)
+    ]
 
 
 def checkpoint(count: int = 3) -> Checkpoint:
@@ -46,7 +48,9 @@ def checkpoint(count: int = 3) -> Checkpoint:
     rng.normal(size=3)
     generation = Generation(0, math.inf, math.inf, {"evaluated": 2, "rejected": 1}, {"screen": 0.1})
     members = (Individual(TREE, 1 / 3), Individual(TREE.with_weights([1, -2, 3]), math.inf))
-    return Checkpoint(count, members, state_to_json(rng), (generation, replace(generation, number=1, best=0.1)), 1.5, 0.3)
+    return Checkpoint(
+        count, members, state_to_json(rng), (generation, replace(generation, number=1, best=0.1)), 1.5, 0.3
+    )
 
 
 @pytest.fixture
@@ -231,7 +235,9 @@ def test_a_checkpoint_edited_by_hand_is_one_line(run: RunDirectory, change: dict
 def test_infinity_and_nan_are_not_json(run: RunDirectory) -> None:
     path = run.path / "candidates.jsonl"
     path.write_text(path.read_text().replace('"fitness": 0.5', '"fitness": NaN'))
-    with pytest.raises(RunError, match=r"candidates.jsonl, line 2, is damaged \(NaN is not a number of JSON\)") as caught:
+    with pytest.raises(
+        RunError, match=r"candidates.jsonl, line 2, is damaged \(NaN is not a number of JSON\)"
+    ) as caught:
         run.candidates("regression")
     one_line(caught)
 

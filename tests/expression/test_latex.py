@@ -35,7 +35,7 @@ from tests.strategies import any_weights, expressions
         ("(y + f)*f", r"\left(y + f\right) \, f"),
         ("mul(2, y + f)", r"2 \, \left(y + f\right)"),
         ("mul(-1, 2)", "-2"),
-        ("abs(2*(y + f))", r"\left|2 \, y + 2 \, f\right|"),
+        ("abs(2*(y + f))", r"\left|2 \, \left(y + f\right)\right|"),
         ("abs(mul(2, y) + f)", r"\left|2 \, y + f\right|"),
         ("square(f)", "f^2"),
         ("square(square(f))", r"\left(f^2\right)^2"),

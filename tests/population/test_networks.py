@@ -146,3 +146,13 @@ def test_a_hook_or_an_unknown_layer_is_not_recognised() -> None:
     assert DenseNetwork.recognise(model) is None
     assert DenseNetwork.recognise(nn.Sequential(nn.Linear(6, 2), nn.Dropout())) is None
     assert DenseNetwork.recognise(nn.Sequential(nn.ReLU(), nn.Linear(6, 2))) is None
+
+
+def test_masks_are_common_one_at_a_time_too() -> None:
+    model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Dropout(0.5), nn.Linear(5, OUTPUTS)).double()
+    x = torch.randn(BATCH, 6, dtype=torch.float64)
+    network = network_for(model, x)
+    same = [p.expand(COUNT, *p.shape) for p in trainable(model)]
+    first, _ = network.forward(same, x)
+    assert torch.equal(first[0], first[1])
+    assert not torch.equal(network.forward(same, x)[0], first)
