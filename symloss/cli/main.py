@@ -7,6 +7,7 @@ of symloss, also in one line (SYMLOSS_DEBUG=1 shows the traceback); 130 after Ct
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -115,8 +116,10 @@ def _fail(message: str, status: int, pointer: str = "") -> int:
     line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
     if len(line) > _LONGEST:
         line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
-    if sys.stderr is not None:
-        print("\n".join(filter(None, (f"error: {line}", pointer))), file=sys.stderr)
+    try:
+        print("\n".join(filter(None, (f"error: {line}", pointer))), file=sys.stderr or io.StringIO(), flush=True)
+    except OSError:  # nobody can be told; the status says it
+        _drop_output()
     return status
 
 

@@ -60,7 +60,7 @@ class RunConfig:
         for name in ("name", "kind", "metric", "identity"):
             _text(task[name])
         for name in Settings().to_dict():
-            values["settings"][name]  # noqa: B018 (a file that was cut off is no file of defaults)
+            values["settings"][name]  # a file that was cut off must not turn into one of defaults
         return cls(
             method=_text(values["method"]),
             settings=Settings.from_dict(values["settings"]),

@@ -192,6 +192,8 @@ def load_run(directory: str | os.PathLike[str]) -> SearchResult:
     config = run.config()
     checkpoint = run.checkpoint() or Checkpoint()
     candidates = run.candidates(config.task["kind"])
+    if len(candidates) < checkpoint.candidates:
+        run.candidates(config.task["kind"], checkpoint.candidates)  # raises: some are lost
     return SearchResult(
         config=config,
         candidates=tuple(candidates),

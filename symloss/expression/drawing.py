@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -158,8 +159,9 @@ def _title(expression: Expression, width: float) -> _Title:
     needed, height = _typeset_size(formula) if expression.size <= _MAX_TYPESET else (math.inf, 0.0)
     if needed <= width:
         return _Title([formula], needed, height + _LINE / 3)
-    rounded = expression.with_weights([float(f"{weight:.4g}") for weight in expression.weights])
-    lines = textwrap.wrap(str(rounded), int(width / _CHARACTER), break_long_words=True)
+    largest = sys.float_info.max  # rounds to infinity
+    rounded = [min(max(float(f"{weight:.4g}"), -largest), largest) for weight in expression.weights]
+    lines = textwrap.wrap(str(expression.with_weights(rounded)), int(width / _CHARACTER), break_long_words=True)
     if len(lines) > _MAX_LINES:
         lines[_MAX_LINES - 1 :] = ["…"]
     return _Title(lines, _CHARACTER * max(map(len, lines)), _LINE * len(lines))

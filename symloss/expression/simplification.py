@@ -48,7 +48,7 @@ def simplify(expression: Expression, seconds: float = 5.0, kind: str | None = No
 
 def _pass(best: Expression, original: Expression, where: Domain, deadline: float) -> Expression:
     """The smallest of all candidates for `best` that are smaller and have the original's values."""
-    rewriter = Rewriter(where, deadline + LOCAL_SECONDS)
+    rewriters = [Rewriter(where, deadline + LOCAL_SECONDS, ordered) for ordered in (False, True)]
 
     def accepted(term: Term) -> Expression | None:
         """The expression of a term, if it is better than the best and correct."""
@@ -62,26 +62,27 @@ def _pass(best: Expression, original: Expression, where: Domain, deadline: float
         return candidate if comparison.agree and comparison.defined else None
 
     with contextlib.suppress(TimeoutError):
-        for term in _local(best, rewriter):
+        for term in _local(best, rewriters):
             best = accepted(term) or best
         if MIN_ALGEBRA <= best.size <= MAX_ALGEBRA:
             with contextlib.closing(_algebraic(best, deadline)) as candidates:
                 for candidate in candidates:
-                    for term in _local(candidate, rewriter):
+                    for term in _local(candidate, rewriters):
                         best = accepted(term) or best
     return best
 
 
-def _local(expression: Expression, rewriter: Rewriter) -> Iterator[Term]:
+def _local(expression: Expression, rewriters: list[Rewriter]) -> Iterator[Term]:
     """What local rules make of an expression, as a whole and, where y is 0 or 1, as a + b y."""
-    try:
-        yield rewriter.rewrite(expression)
-        if rewriter.where.binary_target and "y" in expression.variables:
-            zero, one = (rewriter.rewrite(expression, target) for target in (0.0, 1.0))
-            slope = rewriter.apply("sub", one, zero)
-            yield rewriter.apply("add", rewriter.apply("mul", rewriter.leaf("y"), slope), zero)
-    except ExpressionError:
-        return
+    for rewriter in rewriters:
+        try:
+            yield rewriter.rewrite(expression)
+            if rewriter.where.binary_target and "y" in expression.variables:
+                zero, one = (rewriter.rewrite(expression, target) for target in (0.0, 1.0))
+                slope = rewriter.apply("sub", one, zero)
+                yield rewriter.apply("add", rewriter.apply("mul", rewriter.leaf("y"), slope), zero)
+        except ExpressionError:
+            continue
 
 
 def _algebraic(expression: Expression, deadline: float) -> Generator[Expression]:

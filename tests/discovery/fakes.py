@@ -1,4 +1,4 @@
-"""A small task and instant judges of candidates, deterministic functions of the expression alone, for tests of the loop."""
+"""A small task and instant judges of candidates, functions of the expression alone, for tests of the loop."""
 
 from __future__ import annotations
 

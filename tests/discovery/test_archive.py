@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ candidates = st.lists(st.tuples(st.integers(0, 7), FITNESS, st.sampled_from(STAG
 
 
 def brute_force(found: Sequence[Candidate]) -> list[Candidate]:
-    """The definition: evaluated, finite, and no other is at least as good in both and better in one (or equal and earlier)."""
+    """The definition: evaluated, finite, and no other is at least as good in both and better in one, or earlier."""
 
     def dominates(a: Candidate, b: Candidate) -> bool:
         no_worse = a.complexity <= b.complexity and a.fitness <= b.fitness
@@ -44,7 +45,7 @@ def brute_force(found: Sequence[Candidate]) -> list[Candidate]:
 def test_the_front_is_that_of_the_definition(found: list[Candidate]) -> None:
     front = pareto_front(found)
     assert front == brute_force(found)
-    assert all(a.fitness > b.fitness for a, b in zip(front, front[1:], strict=False))
+    assert all(a.fitness > b.fitness for a, b in pairwise(front))
 
 
 @given(candidates, st.randoms(use_true_random=False))

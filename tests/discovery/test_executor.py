@@ -119,13 +119,13 @@ def test_a_task_that_cannot_travel_is_one_line() -> None:
 
     task = make_task()
     task.model = locked
-    with pytest.raises(SearchError, match="cannot be sent to other processes .* use n_jobs=1") as caught:
+    with pytest.raises(SearchError, match=r"cannot be sent to other processes .* use n_jobs=1") as caught:
         Executor(task, n_jobs=2)
     assert "\n" not in str(caught.value)
-    assert list(Executor(task).map(square, SETTINGS, [(2,)]))[0][0] == 4
+    assert next(Executor(task).map(square, SETTINGS, [(2,)]))[0] == 4
 
 
-def test_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers() -> None:
     """One test for all that needs the same two workers: they take seconds to start on a busy machine."""
     task = make_task(samples=40_000)  # large enough to be mapped
     total = float(task.train.x.sum())
@@ -144,27 +144,41 @@ def test_workers(monkeypatch: pytest.MonkeyPatch) -> None:
             again = {r[1] for r in executor.map(square, SETTINGS, chunks * 3)}
             assert len(pids | again) <= 2, "the pool stays"
             assert list(executor.map(cube_of_one, SETTINGS, [(2,)])) == [8.0]
-            with pytest.raises(ValueError, match="planted 1"):
-                list(executor.map(fail, SETTINGS, [(1,)]))
+            waits = executor.map(wait, SETTINGS, [(0.0,), (60.0,), (60.0,)])
+            next(waits)
+            started = time.perf_counter()
+            waits.close()  # stops what is running, without waiting and without a warning
+        assert time.perf_counter() - started < 30
     finally:
         primitives.unregister("cube_of_test")
 
-    # while workers start, chunks are computed here
-    executor = Executor(task, n_jobs=2)
-    with executor:
-        assert executor._workers is not None
-        monkeypatch.setattr(executor._workers, "ready", lambda patience: False)
-        assert {r[1] for r in executor.map(square, SETTINGS, chunks)} == {os.getpid()}
 
-    # closing early stops what is running, without waiting and without a warning
-    executor = Executor(task, n_jobs=2)
+class Starting:
+    """Workers that never get there."""
+
+    def __init__(self, *arguments: object) -> None:
+        pass
+
+    def ready(self, patience: float) -> bool:
+        return False
+
+    def close(self, at_once: bool) -> None:
+        assert not at_once
+
+
+def test_while_workers_start_chunks_are_computed_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("symloss.discovery.executor._Workers", Starting)
+    with Executor(make_task(), n_jobs=2) as executor:
+        results = list(executor.map(square, SETTINGS, [(1,), (2,)]))
+    assert [r[:2] for r in results] == [(1, os.getpid()), (4, os.getpid())]
+
+
+@pytest.mark.slow
+def test_what_a_worker_raises_is_raised_here() -> None:
+    executor = Executor(make_task(), n_jobs=2)
     executor.patience = 120.0
-    with executor:
-        waits = executor.map(wait, SETTINGS, [(0.0,), (60.0,), (60.0,)])
-        next(waits)
-        started = time.perf_counter()
-        waits.close()
-    assert time.perf_counter() - started < 30
+    with pytest.raises(ValueError, match="planted 1"), executor:
+        list(executor.map(fail, SETTINGS, [(1,)]))
 
 
 @pytest.mark.slow

@@ -204,7 +204,7 @@ def test_what_is_no_run_cannot_be_opened(tmp_path: Path, prepare: Callable[[Path
 def test_a_damaged_record_is_one_line(run: RunDirectory, name: str, spoil: Callable[[str], str]) -> None:
     path = run.path / name
     path.write_text(spoil(path.read_text()))
-    with pytest.raises(RunError, match="damaged|not written by symloss") as caught:
+    with pytest.raises(RunError, match=r"damaged|not written by symloss") as caught:
         run.config() if name == "config.toml" else run.checkpoint()
     assert name in one_line(caught)
 
@@ -249,7 +249,7 @@ def test_a_newer_version_is_one_line(run: RunDirectory) -> None:
     ):
         path = run.path / name
         path.write_text(path.read_text().replace(old, old.replace(str(FORMAT), str(FORMAT + 1))))
-        with pytest.raises(RunError, match="newer than this version reads .* upgrade symloss") as caught:
+        with pytest.raises(RunError, match=r"newer than this version reads .* upgrade symloss") as caught:
             read()
         one_line(caught)
 
@@ -299,7 +299,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(run: RunDirectory) -> None:
         lambda: run.write_config(CONFIG),
         lambda: run.log("x" * 5000),
     ):
-        with full_disk(120), pytest.raises(RunError, match="cannot use .* what was written before is kept") as caught:
+        with full_disk(120), pytest.raises(RunError, match=r"cannot use .* what was written before is kept") as caught:
             write()
         one_line(caught)
         assert {p.name for p in run.path.iterdir()} == set(FILES), "no temporary file stays behind"

@@ -73,7 +73,7 @@ LOCAL = [
     ("sign(sqrt(f))*y", "y"),
     ("sign(sign(f))", "sign(f)"),
     ("sign(tanh(div(f, y)))", "sign(f)"),
-    ("sign(-3*f*exp(y))", "sign(-f)"),
+    ("sign(-3*f*sqrt(y))", "sign(-f)"),
     ("log(abs(f))", "log(f)"),
     ("sqrt(abs(y*abs(f)))", "sqrt(y*f)"),
     ("tanh(-f) + tanh(f)", "mul(0, 1)"),
