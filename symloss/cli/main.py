@@ -79,8 +79,8 @@ def _run(words: list[str]) -> int:
         status = typer.main.get_command(app).main(words, prog_name="symloss", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
-    except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
     except (BrokenPipeError, SystemExit):  # the libraries leave with SystemExit when a pipe breaks
         _drop_output()
         return NO_READER

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from symloss.expression.expression import Expression
+from symloss.expression.tree import from_expression
 from symloss.losses.symbolic import SymbolicLoss
 
 STAGES = ("zero gradient", "duplicate", "rejected", "rejected after refinement", "diverged", "evaluated")
@@ -55,8 +56,11 @@ class Candidate:
 
     @property
     def loss(self) -> SymbolicLoss:
-        """The candidate as a torch module of the task's kind."""
-        return SymbolicLoss(self.expression, kind=self.kind)
+        """The candidate as a torch module of the task's kind, multiplied by `scale`."""
+        expression = self.expression
+        if self.scale != 1.0:
+            expression = from_expression(expression).scaled(self.scale).expression()
+        return SymbolicLoss(expression, kind=self.kind)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for one line of `candidates.jsonl`; numbers round-trip exactly, an infinite fitness is null."""

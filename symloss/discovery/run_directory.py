@@ -162,6 +162,8 @@ class RunDirectory:
         """Log candidates, on disk when this returns."""
         path = self.path / "candidates.jsonl"
         text = "".join(json.dumps(c.to_json(), allow_nan=False) + "\n" for c in candidates)
+        if not text:
+            return
         with _reported(path), path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(text)
             file.flush()

@@ -89,7 +89,7 @@ def _div_gradient(xp: Any, a: Any, b: Any) -> tuple[Partial, ...]:
 def _div_hessian(xp: Any, a: Any, b: Any) -> tuple[Partial, ...]:
     r = 1 / xp.sqrt(1 + b * b)
     cube = r * r * r
-    return 0.0, -b * cube, a * (2 * b * b - 1) * cube * r * r
+    return 0.0, -b * cube, a * cube * (2 - 3 * r * r)  # a (2b² - 1) r⁵, without the overflow of b²
 
 
 def _truediv_gradient(xp: Any, a: Any, b: Any) -> tuple[Partial, ...]:

@@ -166,16 +166,21 @@ class DenseNetwork:
 
 
 class FunctionalNetwork:
-    """Any `nn.Module` through `torch.func`: all copies at once (`batched`), or one at a time.
+    """Any `nn.Module` through `torch.func`.
 
-    One at a time, buffers that the module changes in training (batch-norm statistics) belong to each copy and restart
-    from the module's initial ones with every new set of parameters that `begin` announces.
+    Copies that run one at a time have buffers of their own (batch-norm statistics), which restart from the module's
+    initial ones with every new set of parameters that `begin` announces. Dropout masks are the same for all copies.
+
+    Args:
+        model: The module.
+        vmap: `torch.func.vmap` can take it: derivatives at shared parameters are computed all at once.
+        together: All copies run at once, too. Otherwise one at a time, which is faster for convolutions on a CPU.
     """
 
-    def __init__(self, model: nn.Module, batched: bool) -> None:
+    def __init__(self, model: nn.Module, vmap: bool, together: bool) -> None:
         self._model = model
         self._names = [name for name, p in model.named_parameters() if p.requires_grad]
-        self._batched = batched
+        self.vmap, self.together = vmap, together
         self._initial = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
         self._buffers: list[dict[str, Tensor]] = []
 
@@ -189,18 +194,16 @@ class FunctionalNetwork:
         return output.t()
 
     def call(self, parameters: Parameters, x: Tensor) -> Tensor:
-        if self._batched:
+        if self.together:
             run = torch.func.vmap(lambda ps: self._one(ps, x, self._initial), randomness="same")
             output: Tensor = run(parameters)
             return output
         if len(self._buffers) != parameters[0].shape[0]:
             self.begin(parameters[0].shape[0])
         outputs: list[Tensor] = []
-        random = torch.random.get_rng_state(), torch.cuda.get_rng_state(x.device) if x.is_cuda else None
+        random = _RandomState(x)
         for copy, buffers in zip(zip(*parameters, strict=True), self._buffers, strict=True):
-            torch.random.set_rng_state(random[0])  # the same dropout masks for every copy
-            if random[1] is not None:
-                torch.cuda.set_rng_state(random[1], x.device)
+            random.restore()
             outputs.append(self._one(copy, x, buffers))
         return torch.stack(outputs)
 
@@ -215,29 +218,48 @@ class FunctionalNetwork:
         return list(torch.autograd.grad(output, leaves, cotangent, materialize_grads=True))
 
     def forward_shared(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Any]:
+        random = _RandomState(x)
         with torch.enable_grad():
             leaves = [p.detach().requires_grad_() for p in parameters]
             output = self._one(leaves, x, {k: v.clone() for k, v in self._initial.items()})
-        return output.detach().unsqueeze(0), (leaves, output)
+        return output.detach().unsqueeze(0), (leaves, output, x, random)
 
     def backward_shared(self, parameters: Parameters, saved: Any, cotangent: Tensor) -> Parameters:
-        leaves, output = saved
-        return self._batch_of_vjps([output], leaves, [cotangent])
+        leaves, output, _, _ = saved
+        options: dict[str, Any] = {"retain_graph": True, "materialize_grads": True}
+        if self.vmap:
+            return list(torch.autograd.grad(output, leaves, cotangent, is_grads_batched=True, **options))
+        rows = [torch.autograd.grad(output, leaves, c, **options) for c in cotangent]
+        return [torch.stack(column) for column in zip(*rows, strict=True)]
 
     def jvp_shared(self, parameters: Parameters, saved: Any, tangents: Parameters) -> Tensor:
-        leaves, output = saved
-        with torch.enable_grad():  # a JVP is the transpose of the VJP, which is linear in its cotangent
+        leaves, output, x, random = saved
+        if not self.vmap:
+            return self._transposed_jvp(leaves, output, tangents)
+        values = tuple(p.detach() for p in leaves)
+
+        def along(*tangent: Tensor) -> Tensor:
+            product: Tensor = torch.func.jvp(lambda *ps: self._one(ps, x, self._initial), values, tangent)[1]
+            return product
+
+        now = _RandomState(x)
+        random.restore()  # the masks of the forward pass
+        products: Tensor = torch.func.vmap(along, randomness="same")(*tangents)
+        now.restore()
+        return products
+
+    def _transposed_jvp(self, leaves: Parameters, output: Tensor, tangents: Parameters) -> Tensor:
+        """By reverse mode alone: a JVP is the transpose of the VJP, which is linear in its cotangent."""
+        with torch.enable_grad():
             dummy = torch.zeros_like(output, requires_grad=True)
             pulled = torch.autograd.grad(output, leaves, dummy, create_graph=True, materialize_grads=True)
         kept = [i for i, g in enumerate(pulled) if g.requires_grad]
-        return self._batch_of_vjps([pulled[i] for i in kept], [dummy], [tangents[i] for i in kept])[0]
-
-    def _batch_of_vjps(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Parameters) -> Parameters:
-        options: dict[str, Any] = {"retain_graph": True, "materialize_grads": True}
-        if self._batched:
-            return list(torch.autograd.grad(outputs, inputs, cotangents, is_grads_batched=True, **options))
-        rows = [torch.autograd.grad(outputs, inputs, list(c), **options) for c in zip(*cotangents, strict=True)]
-        return [torch.stack(column) for column in zip(*rows, strict=True)]
+        outputs = [pulled[i] for i in kept]
+        rows = [
+            torch.autograd.grad(outputs, dummy, [tangents[i][p] for i in kept], retain_graph=True)[0]
+            for p in range(len(tangents[0]))
+        ]
+        return torch.stack(rows)
 
     def evaluate(self, parameters: Parameters, x: Tensor) -> Tensor:
         training = self._model.training
@@ -277,19 +299,38 @@ def network_for(model: nn.Module, x: Tensor) -> DenseNetwork | FunctionalNetwork
         x: A few samples [B, ...] to try it on.
     """
     frozen = any(not p.requires_grad for p in model.parameters())
-    shared = len({id(p) for p in model.parameters()}) != len(list(model.named_parameters(remove_duplicate=False)))
+    shared = len(list(model.parameters())) != len(list(model.named_parameters(remove_duplicate=False)))
     if not frozen and not shared and x.is_floating_point() and (dense := DenseNetwork.recognise(model)) is not None:
         return dense
-    batched = FunctionalNetwork(model, batched=True)
+    network = FunctionalNetwork(model, vmap=True, together=True)
     try:
         before = {k: v.clone() for k, v in model.named_buffers()}
-        parameters = [torch.stack([p.detach(), p.detach()]) for p in trainable(model)]
-        output, saved = batched.forward(parameters, x[:2])
-        batched.backward(parameters, saved, torch.ones_like(output))
+        parameters = [torch.stack([p, p]) for p in trainable(model)]
+        output, saved = network.forward(parameters, x[:2])
+        network.backward(parameters, saved, torch.ones_like(output))
+        _, saved = network.forward_shared(trainable(model), x[:2])
+        network.jvp_shared(trainable(model), saved, parameters)
         if all(torch.equal(v, before[k]) for k, v in model.named_buffers()):
-            return batched
+            convolves = any(isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) for m in model.modules())
+            network.together = x.is_cuda or not convolves
+            return network
         reason = "it changes its buffers in training"
-    except RuntimeError as error:
+    except (RuntimeError, NotImplementedError) as error:
         reason = str(error).splitlines()[0][:120]
     logger.info("%s is trained one copy at a time: vmap cannot take it (%s)", type(model).__name__, reason)
-    return FunctionalNetwork(model, batched=False)
+    return FunctionalNetwork(model, vmap=False, together=False)
+
+
+class _RandomState:
+    """The state of the generators that a module draws from, to be put back."""
+
+    def __init__(self, x: Tensor) -> None:
+        self._device = x.device
+        self._cpu = torch.random.get_rng_state()
+        self._cuda = torch.cuda.get_rng_state(x.device) if x.is_cuda else None
+
+    def restore(self) -> None:
+        """Put it back."""
+        torch.random.set_rng_state(self._cpu)
+        if self._cuda is not None:
+            torch.cuda.set_rng_state(self._cuda, self._device)

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from symloss.discovery import search
-from symloss.discovery.archive import Candidate
 from symloss.discovery.executor import Executor
 from symloss.discovery.result import GenerationEvent, SearchResult, load_run
 from symloss.discovery.run_directory import RunDirectory
@@ -135,6 +134,17 @@ def test_duplicates_name_their_twin_and_have_its_fitness(whole: tuple[SearchResu
     assert any(
         c.duplicate_of is not None and result.candidates[c.duplicate_of].generation == c.generation for c in duplicates
     )
+
+
+def test_a_member_of_the_population_is_an_evaluated_candidate(whole: tuple[SearchResult, Path, list[Path]]) -> None:
+    """Also in place of a duplicate: the twin's fitness belongs to the twin's expression and refined weights."""
+    result, _, copies = whole
+    evaluated = {(c.expression, c.fitness) for c in result.candidates if c.stage == "evaluated"}
+    for copy in copies:
+        saved = RunDirectory.open(copy).checkpoint()
+        assert saved is not None
+        assert len(saved.population) == 12
+        assert all((m.expression, m.fitness) in evaluated for m in saved.population if math.isfinite(m.fitness))
 
 
 def test_nan_is_never_best() -> None:
@@ -317,10 +327,18 @@ def test_a_rejected_initial_population_is_drawn_again() -> None:
         draws.append(len(expressions))
         return [len(draws) == 3] * len(expressions)
 
-    result = discover(make_task(), **{**SMALL, "generations": 1, "stages": replace(STAGES, screen=screen)})
+    def develop(task: Any, settings: Any, expressions: Any, refined: Any) -> list[Outcome]:
+        outcomes = fakes.develop(task, settings, expressions, refined)
+        return [
+            o if r else replace(o, stage="diverged", fitness=math.inf) for o, r in zip(outcomes, refined, strict=True)
+        ]
+
+    stages = replace(STAGES, screen=screen, develop=develop)
+    result = discover(make_task(), guesses=["0.125*y - f"], **{**SMALL, "generations": 1, "stages": stages})
     assert len(draws) == 3
     assert len(result.candidates) == 36
     assert result.front
+    assert sum(0.125 in c.expression.weights for c in result.candidates) == 2, "the guess enters the first draw only"
 
 
 def test_scale_free_tunes_the_rate_once(tmp_path: Path) -> None:
@@ -374,42 +392,42 @@ def test_resumed_after_any_generation_it_ends_the_same(
             assert files(run) == files(directory)
 
 
-def test_killed_at_any_write_it_ends_the_same(
-    whole: tuple[SearchResult, Path, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end", [Killed, KeyboardInterrupt])
+def test_cut_off_at_any_write_it_ends_the_same(
+    whole: tuple[SearchResult, Path, list[Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    end: type[BaseException],
 ) -> None:
-    """Every write of the run in turn is cut off half-way, or just before the new file takes the old one's place."""
+    """Each write in turn is cut off: candidates.jsonl torn, any other file just before it takes the old one's place."""
     result, directory, _ = whole
-    append, fsync, writes, moment = RunDirectory.append, os.fsync, 0, 0
-
-    def half_append(run: RunDirectory, candidates: list[Candidate]) -> None:
-        before = (run.path / "candidates.jsonl").stat().st_size if (run.path / "candidates.jsonl").exists() else 0
-        append(run, candidates)
-        if writes > moment:
-            after = (run.path / "candidates.jsonl").stat().st_size
-            os.truncate(run.path / "candidates.jsonl", (before + after) // 2)
-            raise Killed
+    fsync, writes, moment, out = os.fsync, 0, 0, tmp_path
 
     def dying_fsync(descriptor: int) -> None:
         nonlocal writes
         writes += 1
-        if writes > moment and not os.readlink(f"/proc/self/fd/{descriptor}").endswith("candidates.jsonl"):
-            raise Killed
+        if writes == moment:
+            log = out / "candidates.jsonl"
+            if log.exists() and os.fstat(descriptor).st_ino == log.stat().st_ino:
+                os.ftruncate(descriptor, log.stat().st_size - 40)
+            raise end
         fsync(descriptor)
 
-    monkeypatch.setattr(RunDirectory, "append", half_append)
     monkeypatch.setattr(os, "fsync", dying_fsync)
-    for moment in range(3, 200, 2):
+    for moment in range(5, 200, 2):
         writes, out = 0, tmp_path / str(moment)
         try:
-            discover(make_task(), out=out, guesses=["square(0.5*y - f)"], **SMALL)
+            found = discover(make_task(), out=out, guesses=["square(0.5*y - f)"], **SMALL)
         except Killed:
-            writes, at = -1000, moment
-            again = resume(out, make_task(), stages=STAGES)
-            assert essence(again) == essence(result), f"killed at write {at}"
-            assert files(out) == files(directory)
+            pass
         else:
+            assert essence(load_run(out)) == essence(found)
+        if writes < moment:
             assert moment > 5 * 6, "five generations write at least six times each"
             return
+        writes = -1000
+        assert essence(resume(out, make_task(), stages=STAGES)) == essence(result), f"cut off at write {moment}"
+        assert files(out) == files(directory)
     pytest.fail("the run never ended by itself")
 
 

@@ -46,11 +46,13 @@ def registered_soft_plus(name: str = "soft_plus") -> Iterator[Primitive]:
 
 
 class Jet(NamedTuple):
-    """A value and its first and second derivative in f."""
+    """A value, its first and second derivative in f, and how large the terms are that may have cancelled in these."""
 
     value: Any
     first: Any
     second: Any
+    first_size: Any = 0.0
+    second_size: Any = 0.0
 
 
 def jet(expression: Expression, y: Any, f: Any, xp: Any) -> Jet:
@@ -58,7 +60,7 @@ def jet(expression: Expression, y: Any, f: Any, xp: Any) -> Jet:
     one = xp.ones_like(f)
     leaves = {
         "y": Jet(y, 0 * one, 0 * one),
-        "f": Jet(f, one, 0 * one),
+        "f": Jet(f, one, 0 * one, one, 0 * one),
         "1": Jet(one, 0 * one, 0 * one),
         "-1": Jet(-one, 0 * one, 0 * one),
     }
@@ -69,11 +71,17 @@ def jet(expression: Expression, y: Any, f: Any, xp: Any) -> Jet:
         pairs = [(0, 0)] if primitive.arity == 1 else [(0, 0), (0, 1), (1, 1)]
         first = sum(g * a.first for g, a in zip(gradient, arguments, strict=True))
         second = sum(g * a.second for g, a in zip(gradient, arguments, strict=True))
+        first_size = sum((1 + abs(g)) * a.first_size for g, a in zip(gradient, arguments, strict=True))
+        second_size = sum((1 + abs(g)) * a.second_size for g, a in zip(gradient, arguments, strict=True))
         for h, (i, j) in zip(hessian, pairs, strict=True):
             second = second + h * arguments[i].first * arguments[j].first * (1 if i == j else 2)
-        return Jet(primitive.function(xp, *values), first, second)
+            second_size = second_size + (1 + abs(h)) * arguments[i].first_size * arguments[j].first_size
+        return Jet(primitive.function(xp, *values), first, second, first_size, second_size)
 
-    return expression.fold(leaves.__getitem__, branch, lambda a, w, _: Jet(a.value * w, a.first * w, a.second * w))
+    def weigh(jet: Jet, weight: float, _: int) -> Jet:
+        return Jet(*(part * weight for part in jet[:3]), *(size * abs(weight) for size in jet[3:]))
+
+    return expression.fold(leaves.__getitem__, branch, weigh)
 
 
 def autograd_jet(expression: Expression, y: Array, f: Array) -> Jet:

@@ -27,19 +27,24 @@ def setting(name: str) -> tuple[DenseNetwork | FunctionalNetwork, Tensor, list[n
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "batched"),
+    ("name", "kind", "ways"),
     [("linear", DenseNetwork, None), ("dense", DenseNetwork, None), ("tanh", DenseNetwork, None),
-     ("deep", DenseNetwork, None), ("convolution", FunctionalNetwork, True), ("normalised", FunctionalNetwork, False)],
+     ("deep", DenseNetwork, None), ("convolution", FunctionalNetwork, (True, False)), ("dropout", FunctionalNetwork, (True, True)),
+     ("normalised", FunctionalNetwork, (False, False))],
 )  # fmt: skip
-def test_the_fastest_network_is_chosen(name: str, kind: type, batched: bool | None) -> None:
+def test_the_fastest_network_is_chosen(name: str, kind: type, ways: tuple[bool, bool] | None) -> None:
     network = setting(name)[0]
     assert type(network) is kind
-    assert getattr(network, "_batched", None) is batched
+    if isinstance(network, FunctionalNetwork):
+        assert (network.vmap, network.together) == ways
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_forward_and_backward(name: str) -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_forward_and_backward(name: str, together: bool) -> None:
     network, x, copies, stacked = setting(name)
+    if isinstance(network, FunctionalNetwork):
+        network.together = together and network.vmap
     cotangent = torch.randn(COUNT, OUTPUTS, BATCH, dtype=torch.float64)
     logits, saved = network.forward(stacked, x)
     gradients = network.backward(stacked, saved, cotangent)
@@ -156,3 +161,16 @@ def test_masks_are_common_one_at_a_time_too() -> None:
     first, _ = network.forward(same, x)
     assert torch.equal(first[0], first[1])
     assert not torch.equal(network.forward(same, x)[0], first)
+
+
+def test_derivatives_go_through_the_masks_of_the_forward_pass() -> None:
+    network, x, copies, _ = setting("dropout")
+    assert isinstance(network, FunctionalNetwork)
+    parameters = trainable(copies[0])
+    tangents = [torch.randn(COUNT, *p.shape, dtype=torch.float64) for p in parameters]
+    _, saved = network.forward_shared(parameters, x)
+    torch.rand(17)
+    before = torch.random.get_rng_state()
+    products = network.jvp_shared(parameters, saved, tangents)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.allclose(products, network._transposed_jvp(saved[0], saved[1], tangents), atol=1e-12)

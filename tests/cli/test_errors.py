@@ -1,0 +1,316 @@
+"""Every mistake: one line on stderr (two more point into a formula), status 2, nothing on stdout, no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import symloss as sl
+from symloss.cli import main as module
+from symloss.cli.output import OutputError, write
+from tests.cli.conftest import SMALL, Cli
+
+BAD = {
+    "unknown command": ("discvoer digits", "did you mean 'discover'"),
+    "unknown option": ("discover digits --popluation 3", "--population"),
+    "missing argument": ("simplify", "missing argument 'LOSS'"),
+    "missing option": ("plot focal", "missing option '--out'"),
+    "extra argument": ("latex focal more", "unexpected extra argument"),
+    "option of the wrong type": ("discover digits --population x", "--population"),
+    "option out of range": ("discover digits --population 0", "population_size is a whole number"),
+    "unknown task": ("discover digitz", "did you mean 'digits'"),
+    "unknown model": ("discover wine --model nlp", "did you mean 'mlp'"),
+    "unknown option of a model": ("discover wine --model-option hiden=3", "did you mean 'hidden'"),
+    "malformed option of a model": ("discover wine --model-option hidden", "NAME=VALUE"),
+    "model that the data do not fit": ("discover wine --model lenet5", "lenet5 takes images"),
+    "unknown setting": ("discover wine --set max_dept=3", "did you mean 'max_depth'"),
+    "malformed setting": ("discover wine --set max_depth", "NAME=VALUE"),
+    "setting of the wrong type": ("discover wine --set max_depth=deep", "max_depth is a whole number"),
+    "setting that is no pair": ("discover wine --set initial_depth=2", "initial_depth is two whole numbers"),
+    "setting that is no switch": ("discover wine --set nesterov=2", "nesterov is true or false"),
+    "unusable device": ("discover wine --device nonsense", "device 'nonsense'"),
+    "no processes": ("discover wine --jobs 0", "n_jobs"),
+    "guess without f": ("discover wine --guess y+y", "must contain y and f"),
+    "unknown loss": ("show focall", "did you mean 'focal'"),
+    "unknown file": ("latex nowhere/best.json", "there is no file"),
+    "unknown directory": ("show no/where", "there is no file or run directory"),
+    "no run": ("resume nowhere", "is not a directory"),
+    "loss without a formula": ("draw label-smoothing --out t.png", "has no formula"),
+    "loss of another kind": ("plot focal --kind regression --out t.png", "focal is for"),
+    "unknown kind": ("losses --kind ternary", "kind must be one of"),
+    "unknown picture": ("draw f --out t.doc", "ends in .png"),
+    "picture into no directory": ("draw f --out nowhere/t.png", "there is no directory 'nowhere'"),
+    "picture over a directory": ("draw f --out .", "is a directory"),
+    "no task": ("evaluate focal", "--task digits"),
+    "no seeds": ("evaluate focal --task wine --seeds 0", "seeds"),
+    "evaluation over a directory": ("evaluate focal --task wine --out .", "is not a file"),
+    "unwritable run": ("discover wine --out /proc/symloss", "/proc/symloss"),
+}  # fmt: skip
+
+BAD_FORMULAS = {
+    "unknown variable": ("log(y*q)", "unknown variable 'q'", 6),
+    "unknown operation": ("lgo(y*f)", "unknown operation 'lgo'", 0),
+    "code": ("__import__('os').system('x')", "unknown operation '__import__'", 0),
+    "attribute": ("f.__class__", "'.' has no meaning here", 1),
+    "unbalanced": ("abs(log(y*f)", "never closed", 0),
+    "nothing": ("", "the text ends", 0),
+    "control characters": ("f\x1b[31m\n+q", "has no meaning here", 1),
+    "not text": ("f\udcff", "has no meaning here", 1),
+    "minus first": ("-y*log(q)", "unknown variable 'q'", 8),
+}
+
+
+def assert_one_line(err: str, lines: int = 1) -> None:
+    assert err.startswith("error: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == lines
+    assert "Traceback" not in err
+    assert all(c.isprintable() or c == "\n" for c in err)
+
+
+@pytest.mark.parametrize(("words", "said"), BAD.values(), ids=BAD)
+def test_mistakes(cli: Cli, words: str, said: str) -> None:
+    status, out, err = cli(*words.split())
+    assert (status, out) == (2, "")
+    assert_one_line(err)
+    assert said.lower() in err.lower()
+
+
+@pytest.mark.parametrize(("text", "said", "column"), BAD_FORMULAS.values(), ids=BAD_FORMULAS)
+@pytest.mark.parametrize("command", ["simplify", "latex", "discover wine --guess"])
+def test_formulas_are_pointed_into(cli: Cli, command: str, text: str, said: str, column: int) -> None:
+    status, out, err = cli(*command.split(), text)
+    assert (status, out) == (2, "")
+    assert_one_line(err, lines=3)
+    assert said in err
+    shown, caret = err.splitlines()[1:]
+    assert caret.strip() == "^"
+    assert caret.index("^") == column
+    assert shown.strip()[:5] == "".join(c if c.isprintable() else "?" for c in text)[:5]
+
+
+@pytest.mark.parametrize("text", ["abs(" * 10_000 + "f" + ")" * 10_000, "(" * 10_000, "-" * 10_000 + "f", "f+" * 30_000])
+def test_enormous_formulas(cli: Cli, text: str) -> None:
+    status, out, err = cli("simplify", text)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") <= 3
+    assert len(err) < 2000
+
+
+def test_ten_megabytes(cli: Cli, tmp_path: Path) -> None:
+    text = "f + " * 2_500_000 + "f"
+    with pytest.raises(sl.errors.ParseError) as caught:
+        sl.parse(text)
+    assert len(str(caught.value)) < 200
+    (tmp_path / "big.json").write_text(json.dumps({"format": "symloss-loss", "version": 1, "expression": text}))
+    status, _, err = cli("latex", "big.json")
+    assert status == 2
+    assert_one_line(err)
+
+
+def test_code_is_not_executed(cli: Cli, tmp_path: Path) -> None:
+    for text in ("__import__('os').system('touch x')", "open('x', 'w')", "exec(\"open('x','w')\")"):
+        assert cli("simplify", text).status == 2
+        assert cli("evaluate", text, "--task", "wine").status == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_candidates_rejected(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("symloss.discovery.stages.passes_rejection", lambda _, __, expressions: [False] * len(expressions))
+    status, out, err = cli("discover", "wine", "--population", "2", "--out", "r")
+    assert (status, out) == (2, "")
+    assert_one_line(err)
+    assert "were rejected" in err
+    assert (tmp_path / "r" / "candidates.jsonl").read_text().count('"rejected"') > 10
+
+
+def _bad_data() -> dict[str, tuple[np.ndarray, np.ndarray, str]]:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)), np.arange(60) % 3
+    hole = x.copy()
+    hole[7, 1] = np.nan
+    return {
+        "nan": (hole, y, "NaN"),
+        "one-class": (x, np.zeros(60, int), "class"),
+        "empty": (x[:0], y[:0], "no samples"),
+        "out-of-range": (x, y - 1, "labels must be"),
+        "few": (x[:2], y[:2], ""),
+    }
+
+
+@pytest.mark.parametrize("name", _bad_data())
+def test_bad_data(cli: Cli, name: str) -> None:
+    x, y, said = _bad_data()[name]
+    sl.tasks.register(f"bad-{name}", lambda: (x, y), kind="multiclass")
+    try:
+        status, out, err = cli("discover", f"bad-{name}", "--generations", "1")
+    finally:
+        sl.tasks.unregister(f"bad-{name}")
+    assert (status, out) == (2, "")
+    assert_one_line(err)
+    assert said in err
+
+
+class TestRuns:
+    """A run directory that exists, is empty, truncated, damaged, or from a newer version."""
+
+    def check(self, cli: Cli, path: Path, said: str, commands: tuple[str, ...] = ("show", "resume")) -> None:
+        for command in commands:
+            status, out, err = cli(command, str(path))
+            assert (status, out) == (2, ""), command
+            assert_one_line(err)
+            assert said in err
+
+    def test_exists(self, cli: Cli, run: Path) -> None:
+        before = (run / "candidates.jsonl").read_bytes()
+        status, _, err = cli("discover", "wine", "--out", str(run))
+        assert status == 2
+        assert_one_line(err)
+        assert "holds a run already" in err
+        assert (run / "candidates.jsonl").read_bytes() == before
+
+    def test_foreign_directory_is_not_overwritten(self, cli: Cli, tmp_path: Path) -> None:
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "thesis.tex").write_text("x")
+        status, _, err = cli("discover", "wine", "--out", "mine", "--overwrite")
+        assert status == 2
+        assert_one_line(err)
+        assert (tmp_path / "mine" / "thesis.tex").read_text() == "x"
+
+    def test_empty(self, cli: Cli, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        self.check(cli, tmp_path / "empty", "empty")
+
+    def test_truncated(self, cli: Cli, run: Path) -> None:
+        text = (run / "candidates.jsonl").read_text()
+        (run / "candidates.jsonl").write_text(text[: len(text) // 2])
+        self.check(cli, run, "truncated")
+
+    def test_damaged(self, cli: Cli, run: Path) -> None:
+        (run / "checkpoint.json").write_text('{"format": 1, "gener')
+        self.check(cli, run, "damaged")
+
+    def test_newer(self, cli: Cli, run: Path) -> None:
+        config = (run / "config.toml").read_text()
+        (run / "config.toml").write_text(re.sub(r"^format = \d+", "format = 999", config, flags=re.MULTILINE))
+        self.check(cli, run, "upgrade symloss", ("show", "resume", "evaluate"))
+
+    def test_without_a_loss(self, cli: Cli, run: Path) -> None:
+        (run / "best.json").unlink()
+        self.check(cli, run, "best.json", ("latex", "simplify", "evaluate"))
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "symloss-loss", "version": 99}', "\x00"])
+    def test_damaged_loss(self, cli: Cli, tmp_path: Path, text: str) -> None:
+        (tmp_path / "loss.json").write_text(text)
+        self.check(cli, tmp_path / "loss.json", "loss.json", ("show", "latex", "resume"))
+
+
+class TestDefects:
+    """Errors that no user can cause."""
+
+    def break_tasks(self, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+        def fail() -> None:
+            raise error
+
+        monkeypatch.setattr("symloss.tasks.describe", fail)
+
+    def test_one_line(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.break_tasks(monkeypatch, ZeroDivisionError("seven\nlines"))
+        status, out, err = cli("tasks")
+        assert (status, out) == (1, "")
+        assert_one_line(err)
+        assert "ZeroDivisionError: seven lines; SYMLOSS_DEBUG=1" in err
+
+    def test_traceback_on_request(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.break_tasks(monkeypatch, ZeroDivisionError("why"))
+        monkeypatch.setenv("SYMLOSS_DEBUG", "1")
+        status, _, err = cli("tasks")
+        assert status == 1
+        assert "Traceback" in err
+
+    def test_long_messages_keep_both_ends(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.break_tasks(monkeypatch, sl.errors.TaskError("start " + "x" * 50_000 + " end"))
+        status, _, err = cli("tasks")
+        assert status == 2
+        assert_one_line(err)
+        assert len(err) < 1100
+        assert err.startswith("error: start x")
+        assert err.endswith("x end\n")
+
+    def test_interrupt(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.break_tasks(monkeypatch, KeyboardInterrupt())
+        assert cli("tasks") == (130, "", "")
+
+
+class TestFiles:
+    """A file is written whole or not at all, and what was there stays."""
+
+    def test_kept_when_writing_fails(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "a.png"
+        path.write_bytes(b"old")
+
+        def full(self: Path, target: Path) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Path, "replace", full)
+        with pytest.raises(OutputError, match="No space left on device"):
+            write(path, b"new")
+        assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
+        assert path.read_bytes() == b"old"
+
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+    def test_devices_are_written_to_and_not_replaced(self) -> None:
+        with pytest.raises(OutputError, match="cannot write"):
+            write(Path("/dev/full"), b"x")
+        assert not Path("/dev/full").is_file()
+
+    def test_links_are_followed(self, tmp_path: Path) -> None:
+        (tmp_path / "real.png").write_bytes(b"old")
+        (tmp_path / "link.png").symlink_to(tmp_path / "real.png")
+        write(tmp_path / "link.png", b"new")
+        assert (tmp_path / "link.png").is_symlink()
+        assert (tmp_path / "real.png").read_bytes() == b"new"
+
+
+def _process(words: str, **streams: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "symloss.cli.main", *words.split()]
+    return subprocess.run(command, text=True, timeout=60, check=False, **streams)  # type: ignore[call-overload, no-any-return]
+
+
+class TestStreams:
+    """Readers that go away, and full disks behind a redirection."""
+
+    def test_broken_pipe(self) -> None:
+        for words in ("--help", "tasks"):
+            read, written = os.pipe()
+            os.close(read)
+            done = _process(words, stdout=written, stderr=subprocess.PIPE)
+            os.close(written)
+            assert (done.returncode, done.stderr) == (module.NO_READER, "")
+
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+    def test_full_disk(self) -> None:
+        with open("/dev/full", "w") as full:
+            done = _process("--version", stdout=full, stderr=subprocess.PIPE)
+            assert done.returncode == 2
+            assert done.stderr == "error: cannot use the file or stream: No space left on device\n"
+            assert _process("nonsense", stderr=full).returncode == 2
+
+    def test_narrow_encodings(self) -> None:
+        environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+        done = _process("losses", stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "\\u2212" in done.stdout
+
+
+def test_small_is_valid(cli: Cli) -> None:
+    """What other tests build on."""
+    assert cli("discover", "wine", "--generations", "1", "--seed", "1", *SMALL).status == 0
