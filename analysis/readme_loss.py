@@ -1,7 +1,7 @@
 """What does a discovered loss look like? The picture in the README.
 
 Runs the search of `make discover` and draws its pick beside cross-entropy: figures/readme_loss.png, and the numbers
-behind it in figures/readme_loss.json. Run it from the repository's root: python analysis/readme_loss.py
+behind it in figures/readme_loss.json. Run: python -m analysis.readme_loss
 """
 
 from __future__ import annotations

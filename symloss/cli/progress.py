@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from symloss.discovery.result import GenerationEvent
 
-_ELSEWHERE = 9  # lines that are not rows of the front
+_ELSEWHERE = 10  # lines that are not rows of the front
 
 
 @contextmanager
@@ -84,11 +84,10 @@ class View:
             formula = readable(candidate.expression, self._console.width)
             front.add_row(*map(Text, (*cells, formula)), style="bold" if best else None)
         yield front
-        now = event.generation.counts
         counts = Table(box=None, pad_edge=False)
         counts.add_column("candidates")
-        for stage in now:
-            counts.add_column(stage, justify="right")
-        counts.add_row("this generation", *(str(count) for count in now.values()))
-        counts.add_row("since started", *(str(self._counts[stage]) for stage in now))
+        counts.add_column("this generation", justify="right")
+        counts.add_column("since started", justify="right")
+        for stage, count in event.generation.counts.items():
+            counts.add_row(stage, str(count), str(self._counts[stage]))
         yield counts

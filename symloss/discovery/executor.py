@@ -25,8 +25,8 @@ from symloss.tasks.task import Task
 
 T = TypeVar("T")
 
-FEWEST_SHARED = 8
-"""From this many candidates on there are always two chunks or more, so that two workers are both busy."""
+FEWEST_SHARED = 4
+"""From this many candidates on the number of chunks is even, so that two workers are both busy."""
 
 
 def split(count: int, chunk_size: int) -> list[slice]:

@@ -118,7 +118,10 @@ class Search:
             stopped = "interrupted"
         except _TimeLimit:
             stopped = "time limit reached"
-        self._finish(stopped)
+        try:
+            self._finish(stopped)
+        except KeyboardInterrupt:  # impatience must not cost what was found
+            self._finish(stopped)
         return SearchResult(
             config=self.config,
             candidates=tuple(self.archive.candidates),

@@ -37,6 +37,13 @@ class _Piece:
         product = body if size == "1" else rf"{size} \, {body}"
         return replace(self, text=sign + product, binding=_SUM if sign else _PRODUCT, coefficient=1.0)
 
+    def scaled(self, weight: float) -> _Piece:
+        """`weight` times the same, in one coefficient unless that leaves the range of a float."""
+        product = self.coefficient * weight
+        if not math.isfinite(product) or (product == 0 and self.coefficient and weight):
+            return replace(self.whole(), coefficient=weight)
+        return replace(self, coefficient=product)
+
     def bracketed(self, binding: int) -> str:
         return self.text if self.binding >= binding else rf"\left({self.text}\right)"
 
@@ -55,11 +62,7 @@ def to_latex(expression: Expression, digits: int = 4) -> str:
     Returns:
         For example `\left|\log\left|1.2 \, y \, f\right|\right|`.
     """
-    piece = expression.fold(
-        lambda name: leaf(name, digits),
-        _join,
-        lambda piece, weight, _: replace(piece, coefficient=piece.coefficient * weight),
-    )
+    piece = expression.fold(lambda name: leaf(name, digits), _join, lambda piece, weight, _: piece.scaled(weight))
     return piece.whole().text
 
 
@@ -78,12 +81,12 @@ def _join(primitive: Primitive, arguments: list[_Piece]) -> _Piece:
         return _Piece(f"{left} {'-' if minus else '+'} {positive:product}", _SUM, digits)
     if primitive.name == "mul":
         left, right = arguments
-        coefficient = left.coefficient * right.coefficient
-        if math.isfinite(coefficient):
-            pieces = [piece for piece in (left, right) if piece.text]
-            if len(pieces) < 2:
-                return replace(pieces[0] if pieces else left, coefficient=coefficient)
-            return _Piece(r" \, ".join(p.bracketed(_PRODUCT) for p in pieces), _PRODUCT, digits, coefficient)
+        pieces = [piece for piece in arguments if piece.text]
+        if len(pieces) < 2:
+            number, other = (left, right) if right.text else (right, left)
+            return other.scaled(number.coefficient)
+        text = r" \, ".join(piece.bracketed(_PRODUCT) for piece in pieces)
+        return _Piece(text, _PRODUCT, digits, left.coefficient).scaled(right.coefficient)
     return _Piece(primitive.latex.format(*arguments), _BINDINGS.get(primitive.name, _APPLIED), digits)
 
 

@@ -42,12 +42,9 @@ def program(expressions: Sequence[Expression], y: float | None, freeze: bool, dt
             starts.append(len(nodes))
             live.append(number)
         offset += expression.size - 1
-    return (
-        np.array(starts, np.int64),
-        np.array(nodes, np.int64).reshape(-1, 5),
-        np.array(factors, dtype).reshape(-1, 2),
-        np.array(live, np.int64),
-    )
+    with np.errstate(over="ignore"):  # a folded constant may be infinite in float32: so is the loss, and it is found out
+        numbers = np.array(factors, dtype).reshape(-1, 2)
+    return np.array(starts, np.int64), np.array(nodes, np.int64).reshape(-1, 5), numbers, np.array(live, np.int64)
 
 
 def scratch_for(programs: Sequence[Program]) -> Any:

@@ -96,7 +96,9 @@ def test_formulas_are_pointed_into(cli: Cli, command: str, text: str, said: str,
     assert shown.strip()[:5] == "".join(c if c.isprintable() else "?" for c in text)[:5]
 
 
-@pytest.mark.parametrize("text", ["abs(" * 10_000 + "f" + ")" * 10_000, "(" * 10_000, "-" * 10_000 + "f", "f+" * 30_000])
+@pytest.mark.parametrize(
+    "text", ["abs(" * 10_000 + "f" + ")" * 10_000, "(" * 10_000, "-" * 10_000 + "f", "f+" * 30_000]
+)
 def test_enormous_formulas(cli: Cli, text: str) -> None:
     status, out, err = cli("simplify", text)
     assert (status, out) == (2, "")
@@ -124,7 +126,9 @@ def test_code_is_not_executed(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_all_candidates_rejected(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("symloss.discovery.stages.passes_rejection", lambda _, __, expressions: [False] * len(expressions))
+    monkeypatch.setattr(
+        "symloss.discovery.stages.passes_rejection", lambda _, __, expressions: [False] * len(expressions)
+    )
     status, out, err = cli("discover", "wine", "--population", "2", "--out", "r")
     assert (status, out) == (2, "")
     assert_one_line(err)

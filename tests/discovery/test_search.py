@@ -414,7 +414,7 @@ def test_cut_off_at_any_write_it_ends_the_same(
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", dying_fsync)
-    for moment in range(5, 200, 2):
+    for moment in range(5, 200, 3):
         writes, out = 0, tmp_path / str(moment)
         try:
             found = discover(make_task(), out=out, guesses=["square(0.5*y - f)"], **SMALL)

@@ -179,3 +179,13 @@ def test_the_product_with_the_jacobian(kind: Kind) -> None:
     logits, v = torch.randn(2, 3, 4, dtype=torch.float64), torch.randn(2, 3, 4, dtype=torch.float64)
     f, expected = torch.func.jvp(lambda z: predict(z, kind), (logits,), (v,))
     assert torch.allclose(prediction_product(f, v, kind), expected, atol=1e-14)
+
+
+def test_a_constant_too_large_for_float32_is_infinite_and_alone() -> None:
+    bad, good = parse("y*f*square(square(square(1e9)))"), parse("-1.0*y*log(f)")
+    logits, target, _ = problem("multiclass", True, 4, 2)
+    f = predict(logits, "multiclass").float()
+    for make in (CompiledObjective, TorchObjective):
+        gradient = make([bad, good], "multiclass", indices=True, freeze=True).logits_gradient(f, target)
+        assert not gradient[0].isfinite().all()
+        assert torch.allclose(gradient[1], task_gradient(logits, target, "multiclass")[1].float(), atol=1e-6)

@@ -1,0 +1,346 @@
+"""Each command does what its name says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import symloss as sl
+from symloss.cli import discover, draw, evaluate, latex, losses, plot, resume, show, simplify, tasks
+from symloss.cli.arguments import read_settings
+from symloss.cli.main import app
+from symloss.discovery.result import GenerationEvent, SearchResult
+from symloss.discovery.settings import Settings
+from tests.cli.conftest import SMALL, Cli
+
+MODULES = (discover, resume, show, evaluate, simplify, latex, draw, plot, tasks, losses)
+
+
+class TestHelp:
+    def test_lists_every_command(self, cli: Cli) -> None:
+        status, out, err = cli("--help")
+        assert (status, err) == (0, "")
+        for module in MODULES:
+            assert f" {module.__name__.rpartition('.')[2]} " in out
+        assert len(app.registered_commands) == len(MODULES)
+
+    def test_without_words(self, cli: Cli) -> None:
+        assert cli() == cli("-h") == cli("--help")
+
+    @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+    def test_has_an_example(self, cli: Cli, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COLUMNS", "200")
+        name = module.__name__.rpartition(".")[2]
+        status, out, err = cli(name, "--help")
+        assert (status, err) == (0, "")
+        assert f"Example: {module.EXAMPLE}" in out
+        assert module.EXAMPLE.startswith(f"symloss {name}")
+
+    def test_version(self, cli: Cli) -> None:
+        from importlib.metadata import version
+
+        assert cli("--version") == (0, version("symloss") + "\n", "")
+
+    def test_starts_light(self) -> None:
+        """Help needs none of the heavy packages."""
+        heavy = ("torch", "numpy", "numba", "scipy", "sympy", "matplotlib", "sklearn", "networkx", "joblib", "gplearn")
+        code = f"import sys, symloss.cli.main as m; m.main(['--help']); print([h for h in {heavy} if h in sys.modules])"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "[]"
+
+
+class TestDiscover:
+    def test_finds_and_keeps(self, cli: Cli, tmp_path: Path) -> None:
+        status, out, err = cli("discover", "wine", "--generations", "2", "--seed", "1", "--out", "my run", *SMALL)
+        assert status == 0
+        assert [line.split("  ")[0] for line in err.splitlines()] == ["generation 1/2", "generation 2/2"]
+        result = sl.load_run(tmp_path / "my run")
+        assert out.startswith(str(result))
+        assert "symloss show 'my run'" in out
+        assert result.best.loss.expression == sl.load(tmp_path / "my run" / "best.json").expression
+
+    def test_directories_are_numbered(self, cli: Cli, tmp_path: Path) -> None:
+        for _ in range(2):
+            assert cli("discover", "wine", "--generations", "1", "--seed", "1", *SMALL).status == 0
+        assert sorted(entry.name for entry in (tmp_path / "runs").iterdir()) == ["wine", "wine-2"]
+
+    def test_every_option_reaches_the_search(self, cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: dict[str, Any] = {}
+
+        def record(task: sl.Task, **options: Any) -> SearchResult:
+            seen.update(options, task=task)
+            return sl.load_run(run)
+
+        monkeypatch.setattr("symloss.discovery.runs.discover", record)
+        words = (
+            "discover wine --model mlp --model-option hidden=7,5 --model-option activation=tanh --split-seed 3 --out o "
+            "--overwrite --jobs 2 --time-limit 9.5 --target-fitness -0.25 --device cpu --population 8 --generations 3 "
+            "--seed 4 --guess -y*log(f) --guess square(y-f) --inherit-weights --chunk-size 5 --no-refine "
+            "--inner-steps 2 --learning-rate 0.3 --momentum 0.9 --scale-free --set nesterov=true "
+            "--set initial-depth=1,3 --set rejection_steps=none --set time_limit=7"
+        )
+        assert cli(*words.split()).status == 0
+        task = seen.pop("task")
+        assert callable(seen.pop("progress"))
+        assert [str(guess) for guess in map(sl.parse, seen.pop("guesses"))] == ["-1.0*y*log(f)", "square(y - f)"]
+        assert (seen.pop("out"), seen.pop("overwrite"), seen.pop("n_jobs")) == (Path("o"), True, 2)
+        changed = Settings(
+            population_size=8, generations=3, seed=4, inherit_weights=True, chunk_size=5, refine=False, inner_steps=2,
+            learning_rate=0.3, momentum=0.9, nesterov=True, scale_free=True, initial_depth=(1, 3), target_fitness=-0.25,
+            time_limit=7.0,
+        )  # fmt: skip
+        assert Settings(**seen) == changed
+        assert task.identity() == sl.load_task("wine", "mlp", 3, hidden=(7, 5), activation="tanh").identity()
+
+    def test_defaults_are_those_of_the_library(self, cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: dict[str, Any] = {}
+
+        def record(
+            task: sl.Task, out: Path, guesses: Any, n_jobs: int, overwrite: bool, progress: Any, **options: Any
+        ) -> SearchResult:
+            seen.update(options)
+            assert (tuple(guesses), n_jobs, overwrite) == ((), 1, False)
+            return sl.load_run(run)
+
+        monkeypatch.setattr("symloss.discovery.runs.discover", record)
+        assert cli("discover", "wine").status == 0
+        assert Settings(**seen) == Settings()
+
+    @pytest.mark.parametrize("name", Settings.__dataclass_fields__)
+    def test_set_takes_every_setting(self, name: str) -> None:
+        default = getattr(Settings(), name)
+        text = ",".join(map(str, default)) if isinstance(default, tuple) else str(default).lower()
+        assert read_settings([f"{name}={text}"]) == {name: default}
+
+
+class TestInterruption:
+    """Ctrl-C keeps what was found, says how to go on, and leaves with 130."""
+
+    @staticmethod
+    @contextmanager
+    def stop_at_once() -> Iterator[Callable[[GenerationEvent], None]]:
+        def listener(event: GenerationEvent) -> None:
+            raise KeyboardInterrupt
+
+        yield listener
+
+    def test_in_a_search(self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        words = ("discover", "wine", "--generations", "3", "--seed", "1", *SMALL, "--out")
+        with monkeypatch.context() as patched:
+            patched.setattr("symloss.cli.progress.progress", self.stop_at_once)
+            status, out, err = cli(*words, "cut")
+        assert (status, err) == (130, "")
+        assert "(interrupted)" in out
+        assert "next: symloss resume cut" in out
+        assert len(sl.load_run("cut").history) == 1
+        assert cli("resume", "cut").status == 0
+        assert cli(*words, "whole").status == 0
+        logs = [(tmp_path / run / "front.csv").read_text() for run in ("cut", "whole")]
+        assert logs[0] == logs[1]
+
+    def test_before_anything_was_found(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("symloss.discovery.stages.passes_rejection", stop)
+        status, out, _ = cli("discover", "wine", "--out", "r")
+        assert status == 130
+        assert "no candidate was evaluated" in out
+        assert out.endswith("next: symloss resume r\n")
+
+    @pytest.mark.slow
+    def test_with_a_real_signal_at_a_terminal(self, tmp_path: Path) -> None:
+        pty = pytest.importorskip("pty")
+        mine, theirs = pty.openpty()
+        words = (
+            "discover digits --generations 1000 --out r --population 8 --set fitness_steps=50 --set refinement_steps=10"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-m", "symloss.cli.main", *words.split()], cwd=tmp_path, stdout=subprocess.PIPE,
+            stderr=theirs, text=True, env={**os.environ, "TERM": "xterm", "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        os.close(theirs)
+        shown: list[bytes] = []
+
+        def collect() -> None:
+            while True:
+                try:
+                    shown.append(os.read(mine, 65536))
+                except OSError:  # the other side is closed
+                    return
+
+        reader = threading.Thread(target=collect)
+        reader.start()
+        deadline = time.monotonic() + 60
+        while b"generation 3/1000" not in b"".join(shown) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+        reader.join(10)
+        os.close(mine)
+        assert process.returncode == 130
+        assert "next: symloss resume r" in out
+        assert b"Traceback" not in b"".join(shown)
+        assert len(sl.load_run(tmp_path / "r").history) >= 3
+
+
+class TestResume:
+    def test_goes_on_for_longer(self, cli: Cli, run: Path) -> None:
+        status, out, err = cli("resume", str(run), "--generations", "3")
+        assert status == 0
+        assert [line.split("  ")[0] for line in err.splitlines()] == ["generation 3/3"]
+        assert out.startswith(str(sl.load_run(run)))
+        assert len(sl.load_run(run).history) == 3
+
+    def test_finished(self, cli: Cli, run: Path) -> None:
+        status, out, err = cli("resume", str(run))
+        assert (status, err) == (0, "")
+        assert "(all generations done)" in out
+
+    def test_time_limit(self, cli: Cli, run: Path) -> None:
+        status, out, _ = cli("resume", str(run), "--generations", "9", "--time-limit", "0")
+        assert status == 0
+        assert "(time limit reached)" in out
+        assert f"next: symloss resume {run}" in out
+
+
+class TestShow:
+    def test_run(self, cli: Cli, run: Path) -> None:
+        status, out, err = cli("show", str(run))
+        result = sl.load_run(run)
+        assert (status, err) == (0, "")
+        assert out.startswith(str(result))
+        assert f"pick in full: {result.best.expression}\n" in out
+        assert "fitness_steps 20" in out
+
+    def test_file(self, cli: Cli, run: Path) -> None:
+        status, out, err = cli("show", str(run / "best.json"))
+        best = sl.load_run(run).best
+        assert (status, err) == (0, "")
+        assert f"formula: {best.expression}\n" in out
+        assert f"fitness: {best.fitness}\n" in out
+
+    def test_names(self, cli: Cli) -> None:
+        assert "kind: regression" in cli("show", "huber").out
+        assert "computed by torch" in cli("show", "label-smoothing").out
+
+
+class TestFormulas:
+    def test_simplify(self, cli: Cli) -> None:
+        status, out, err = cli("simplify", "0.5*log(y*f) - 1.5*log(y*f) + 0*f")
+        assert (status, err) == (0, "")
+        assert sl.equivalent(sl.parse(out.strip()), sl.parse("-1.0*log(y*f)"))
+        assert sl.parse(out.strip()).size <= 6
+
+    def test_simplify_for_a_kind(self, cli: Cli) -> None:
+        """y is 0 or 1, so that y² is y, which elsewhere it is not."""
+        assert cli("simplify", "y*y*f", "--kind", "multiclass").out.strip() in ("y*f", "f*y")
+        assert sl.parse(cli("simplify", "y*y*f").out.strip()).size > 3
+
+    def test_formulas_without_f(self, cli: Cli) -> None:
+        assert cli("simplify", "y + 0*y") == (0, "y\n", "")
+
+    @pytest.mark.parametrize("text", ["-y*log(f)", "-1.5*f", "-(y*f)", "-f", "- y*f", "-.5*f"])
+    def test_formulas_that_begin_with_minus(self, cli: Cli, text: str) -> None:
+        status, out, err = cli("latex", text)
+        assert (status, err) == (0, "")
+        assert out.strip() == sl.parse(text).latex()
+
+    def test_latex(self, cli: Cli) -> None:
+        assert (
+            cli("latex", "abs(log(1.23456*y*f))", "--digits", "3").out
+            == "\\left|\\log\\left|1.23 \\, y \\, f\\right|\\right|\n"
+        )
+
+    def test_of_runs_files_and_names(self, cli: Cli, run: Path) -> None:
+        expression = sl.load_run(run).best.expression
+        assert cli("latex", str(run)).out == cli("latex", str(run / "best.json")).out == expression.latex() + "\n"
+        assert cli("latex", "huber").out.strip() == sl.losses.get("huber").expression.latex()
+
+
+class TestPictures:
+    def test_draw(self, cli: Cli, tmp_path: Path) -> None:
+        from PIL import Image
+
+        assert cli("draw", "abs(log(1.2*y*f))", "--out", "tree.png") == (0, "wrote tree.png\n", "")
+        with Image.open(tmp_path / "tree.png") as picture:
+            assert picture.text["Description"] == "abs(log(1.2*y*f))"
+            assert min(picture.size) > 200
+
+    @pytest.mark.parametrize(
+        ("suffix", "start"),
+        [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF"), ("eps", b"%!PS"), ("jpg", b"\xff\xd8")],
+    )
+    def test_formats(self, cli: Cli, tmp_path: Path, suffix: str, start: bytes) -> None:
+        for words in (["draw", "y*f"], ["plot", "focal"]):
+            assert cli(*words, "--out", f"a.{suffix}").status == 0
+            assert (tmp_path / f"a.{suffix}").read_bytes().startswith(start)
+        assert [entry.name for entry in tmp_path.iterdir()] == [f"a.{suffix}"]
+
+    def test_plot_of_a_run(self, cli: Cli, run: Path, tmp_path: Path) -> None:
+        status, out, _ = cli("plot", str(run), "--out", "a.svg")
+        assert status == 0
+        names = ["a-front.svg", "a-history.svg", "a.svg"]
+        assert sorted(entry.name for entry in tmp_path.iterdir() if entry.is_file()) == names
+        assert sorted(out.split()[1::2]) == names
+
+    def test_plot_options(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: list[Any] = []
+        own = sl.plotting.loss_curves
+        monkeypatch.setattr("symloss.plotting.loss_curves", lambda *given: seen.append(given) or own(*given))
+        assert cli("plot", "mse", "--kind", "regression", "--reference", "mae", "--raw", "--out", "a.png").status == 0
+        assert seen[0][1:] == (["mae"], "regression", True)
+
+
+class TestEvaluate:
+    OPTIONS = ("--seeds", "2", "--steps", "5", "--model-option", "hidden=4")
+
+    def test_prints_the_table(self, cli: Cli, tmp_path: Path) -> None:
+        status, out, err = cli("evaluate", "focal", "-y*log(f)", "--task", "wine", "--out", "e.json", *self.OPTIONS)
+        assert (status, err) == (0, "")
+        assert "2 seeds, 5 steps" in out
+        assert "tuned cross-entropy" in out
+        names = [row["name"] for row in json.loads((tmp_path / "e.json").read_text())["rows"]]
+        assert names[0] == "focal"
+        assert "untuned cross-entropy" in names
+
+    def test_task_of_the_run(self, cli: Cli, run: Path) -> None:
+        status, out, _ = cli("evaluate", str(run), *self.OPTIONS)
+        assert status == 0
+        assert "test samples of wine" in out
+
+    def test_tuning_is_optional(self, cli: Cli) -> None:
+        assert (
+            "only tuned cross-entropy was tuned"
+            in cli("evaluate", "focal", "--task", "wine", "--no-tune", *self.OPTIONS).out
+        )
+
+
+class TestLists:
+    def test_tasks(self, cli: Cli) -> None:
+        status, out, _ = cli("tasks")
+        assert status == 0
+        assert [line.split()[0] for line in out.splitlines()[1:]] == sl.tasks.names()
+
+    def test_absent_tasks_say_what_brings_them(self, cli: Cli) -> None:
+        sl.tasks.register("absent", list, kind="binary", package="no_such_package", install="pip install this")
+        try:
+            assert "absent; run: pip install this" in cli("tasks").out
+        finally:
+            sl.tasks.unregister("absent")
+
+    def test_losses(self, cli: Cli) -> None:
+        names = lambda out: tuple(line.split()[0] for line in out.splitlines()[1:])  # noqa: E731
+        assert names(cli("losses").out) == sl.losses.names()
+        assert names(cli("losses", "--kind", "regression").out) == sl.losses.names("regression")
