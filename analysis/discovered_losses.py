@@ -5,8 +5,8 @@
 
 For every variant of the search and every search seed, the loss that the search picks is evaluated on the test data over
 ten training seeds, at the step budget of the search, with its learning rate tuned on validation data exactly as
-cross-entropy's is. The interval of a variant is Student's over the search seeds. Writes `figures/discovered_losses.json` and
-`.png`.
+cross-entropy's is. The interval of a variant is Student's over the search seeds. Writes
+`figures/discovered_losses.json` and `.png`.
 """
 
 from __future__ import annotations
@@ -107,6 +107,9 @@ def draw(cells: list[dict[str, Any]]) -> None:
         "training seeds": TRAINING_SEEDS, "learning rates": "13 per loss, chosen on validation data",
     }  # fmt: skip
     figure, [[axes]] = style.new("Test error against tuned cross-entropy", record, (6.4, 0.5 * len(rows) + 1.4))
+    figure.suptitle(
+        "each circle: the loss that one search picked; diamonds: mean over searches, 95 % interval", fontsize=8
+    )
     colours = (style.BLUE, style.VERMILLION, style.GREEN, style.ORANGE, style.PURPLE)
     for place, (row, colour) in enumerate(zip(rows, colours, strict=False)):
         mine = [100 * (c["test"] - c["tuned"]) for c in cells if c["variant"] == row["variant"]]
@@ -116,10 +119,8 @@ def draw(cells: list[dict[str, Any]]) -> None:
     axes.axvline(0, color="black", lw=1)
     axes.set_yticks(range(len(rows)), [row["variant"] for row in rows])
     axes.invert_yaxis()
-    axes.set_xlabel("test error minus that of rate-tuned cross-entropy (percentage points; left is better)")
-    axes.set_title(
-        "circles: the loss one search picked; diamonds: mean over searches with its 95 % interval", loc="left"
-    )
+    axes.set_xlabel("test error minus that of tuned cross-entropy (percentage points)", fontsize=8)
+    axes.tick_params(labelsize=8)
     figure.savefig(CELLS.with_suffix(".png"))
 
 

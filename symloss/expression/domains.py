@@ -64,9 +64,8 @@ def points(where: Domain) -> tuple[Array, Array]:
     return np.concatenate([y, centre, centre]), np.concatenate([f, shifted, -shifted])
 
 
-def values(expression: Expression, where: Domain) -> tuple[Array, Array]:
-    """ℓ at the points of a domain, and the largest magnitude that went into each (rounding is relative to it)."""
-    y, f = points(where)
+def values(expression: Expression, y: Array, f: Array) -> tuple[Array, Array]:
+    """ℓ at points, and the largest magnitude that went into each value (rounding is relative to it)."""
     leaves = {"y": y, "f": f, "1": np.ones_like(y), "-1": -np.ones_like(y)}
 
     def branch(primitive: Primitive, arguments: list[tuple[Array, Array]]) -> tuple[Array, Array]:
@@ -83,31 +82,34 @@ def values(expression: Expression, where: Domain) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far two expressions are apart on the points of a domain where both are finite."""
+    """How far two expressions are apart on the points of a domain where both are finite.
 
-    agree: bool
-    defined: bool
-    largest: float
-    witness: tuple[float, float] | None
-
-
-def compare(a: Expression, b: Expression, where: Domain) -> Comparison:
-    """Compare values to a relative 1e-9, and the rounding of what cancels.
-
-    Returns:
-        `agree`; `defined`, whether b is finite wherever a is, and a is somewhere; the largest absolute difference;
-        and the point (y, f) of the largest difference among those that are too large.
+    Args:
+        suspects: Points (y, f) where they differ by more than rounding is expected to, the worst first; at most ten.
+        largest: Largest absolute difference.
+        defined: Whether the second is finite wherever the first is, and the first is somewhere.
     """
-    (ours, ours_scale), (theirs, theirs_scale) = values(a, where), values(b, where)
+
+    suspects: tuple[tuple[float, float], ...]
+    largest: float
+    defined: bool
+
+    @property
+    def agree(self) -> bool:
+        """Whether they differ by no more than rounding is expected to."""
+        return not self.suspects
+
+
+def compare(a: Expression, b: Expression, where: Domain, tolerance: float = 1e-9) -> Comparison:
+    """Compare values to a relative tolerance, and the rounding of what cancels."""
+    y, f = points(where)
+    (ours, ours_scale), (theirs, theirs_scale) = values(a, y, f), values(b, y, f)
     finite = np.isfinite(ours) & np.isfinite(theirs)
     defined = bool(finite.any()) and bool((finite == np.isfinite(ours)).all())
     with np.errstate(all="ignore"):
         difference = np.where(finite, np.abs(ours - theirs), 0.0)
         rounding = ROUNDING * np.fmin(np.maximum(ours_scale, theirs_scale), 1e300)
-        allowed = 1e-9 * np.maximum(np.abs(ours), np.abs(theirs)) + rounding
-        excess = np.where(finite & (difference > allowed), difference, -1.0)
-    worst = int(np.argmax(excess))
-    agree = excess[worst] < 0
-    y, f = points(where)
-    witness = None if agree else (float(y[worst]), float(f[worst]))
-    return Comparison(agree, defined, float(difference.max()), witness)
+        allowed = tolerance * np.maximum(np.abs(ours), np.abs(theirs)) + rounding
+        wrong = np.flatnonzero(finite & (difference > allowed))
+    worst = wrong[np.argsort(-difference[wrong], kind="stable")][:10]
+    return Comparison(tuple((float(y[i]), float(f[i])) for i in worst), float(difference.max()), defined)

@@ -6,13 +6,18 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from symloss.errors import ExpressionError
 from symloss.expression import sympy_process, sympy_worker
-from symloss.expression.domains import Domain, compare, domain
+from symloss.expression.domains import Domain, compare, domain, values
 from symloss.expression.expression import Expression
 from symloss.expression.parsing import parse
 from symloss.expression.rules import Rewriter
 from symloss.expression.simplification import LOCAL_SECONDS, MAX_ALGEBRA
+
+DIGITS = 60
+"""Digits of the second look at points where two expressions differ."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,9 @@ class Equivalence:
 def equivalent(a: Expression | str, b: Expression | str, kind: str | None = None, seconds: float = 5.0) -> Equivalence:
     """Whether two expressions have the same value everywhere.
 
-    Values are compared first, on a grid in float64 that includes zero, the protected ranges and large numbers; then a
-    proof is tried: identical after exact rules, or a difference, protection included, that SymPy reduces to zero.
+    Values are compared on a grid in float64 that includes zero, the protected ranges and large numbers, and where they
+    differ again in 60 digits. A proof is that exact rules make the two the same (weights compared as floats), or that
+    SymPy reduces their difference, protection included, to zero.
 
     Args:
         a: An expression or its text.
@@ -63,8 +69,10 @@ def equivalent(a: Expression | str, b: Expression | str, kind: str | None = None
     comparison = compare(a, b, where)
     if _identical(a, b, where, deadline):
         return Equivalence("proved", None, comparison.largest)
-    if not comparison.agree:
-        return Equivalence("different", comparison.witness, comparison.largest)
+    for point in comparison.suspects:  # rounding alone may separate what is equal, so look again with more digits
+        difference = _difference(a, b, point)
+        if difference is not None:
+            return Equivalence("different", point, difference)
     verdict: Literal["proved", "numeric"] = "proved" if _proved(a, b, where, deadline) else "numeric"
     return Equivalence(verdict, None, comparison.largest)
 
@@ -82,6 +90,31 @@ def _identical(a: Expression, b: Expression, where: Domain, deadline: float) -> 
     return True
 
 
+def _difference(a: Expression, b: Expression, point: tuple[float, float]) -> float | None:
+    """The absolute difference at a point in 60 digits, or None if the values agree to a relative 1e-9.
+
+    Where a part overflows a float, it is the difference in floats: more digits would not end.
+    """
+    import sympy as sp
+
+    (ours, ours_scale), (theirs, theirs_scale) = (values(e, *map(np.atleast_1d, point)) for e in (a, b))
+    if not np.isfinite([ours_scale, theirs_scale]).all():
+        return float(np.abs(ours - theirs)[0])
+    y, f = (sp.Float(sp.Rational(*value.as_integer_ratio()), DIGITS) for value in point)
+    leaves = {"y": y, "f": f, "1": sp.Float(1, DIGITS), "-1": sp.Float(-1, DIGITS)}
+
+    def value(expression: Expression) -> sp.Expr:
+        return expression.fold(
+            leaves.__getitem__,
+            lambda primitive, arguments: sp.N(primitive.sympy(sp, *arguments), DIGITS),
+            lambda value, weight, _: value * sp.Rational(*weight.as_integer_ratio()),
+        )
+
+    first, second = value(a), value(b)
+    difference = abs(first - second)
+    return float(difference) if difference > 1e-9 * max(abs(first), abs(second)) else None
+
+
 def _proved(a: Expression, b: Expression, where: Domain, deadline: float) -> bool:
     import sympy as sp
 
@@ -93,8 +126,8 @@ def _proved(a: Expression, b: Expression, where: Domain, deadline: float) -> boo
         ours, theirs = (to_sympy(e, evaluate=False) for e in (a, b))
         with sp.evaluate(False):
             difference = sp.Add(ours, sp.Mul(sp.Integer(-1), theirs))
-            targets: list[Any] = [0, 1] if where.binary_target else [sp.Symbol("y", real=True)]
-            forms = [difference.xreplace({sp.Symbol("y", real=True): sp.sympify(y)}) for y in targets]
+            targets: list[Any] = [sp.Integer(0), sp.Integer(1)] if where.binary_target else [sp.Symbol("y", real=True)]
+            forms = [difference.xreplace({sp.Symbol("y", real=True): y}) for y in targets]
         job = {"task": "is_zero", "positive": where.binary_target, "forms": list(map(sympy_worker.encode, forms))}
     except Exception:  # SymPy has no form of it that could be sent
         return False

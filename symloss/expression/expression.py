@@ -159,11 +159,11 @@ class Expression:
 
         return sympy_bridge.to_sympy(self, protected=protected)
 
-    def latex(self) -> str:
-        """LaTeX source of the formula, without delimiters."""
+    def latex(self, digits: int = 4) -> str:
+        """LaTeX source of the formula, without delimiters; weights to so many significant digits."""
         from symloss.expression import sympy_bridge
 
-        return sympy_bridge.to_latex(self)
+        return sympy_bridge.to_latex(self, digits=digits)
 
     def simplify(self, seconds: float = 5.0, kind: str | None = None) -> Expression:
         """A smaller expression of the same value everywhere (for a kind of task: where y and f are), or this one."""

@@ -62,7 +62,9 @@ def to_latex(expression: Expression, digits: int = 4) -> str:
     Returns:
         For example `\left|\log\left|1.2 \, y \, f\right|\right|`.
     """
-    piece = expression.fold(lambda name: leaf(name, digits), _join, lambda piece, weight, _: piece.scaled(weight))
+    piece: _Piece = expression.fold(
+        lambda name: leaf(name, digits), _join, lambda piece, weight, _: piece.scaled(weight)
+    )
     return piece.whole().text
 
 

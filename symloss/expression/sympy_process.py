@@ -16,6 +16,9 @@ from typing import Any
 
 from symloss.expression import sympy_worker
 
+MAX_SECONDS = 1e6
+"""Longest time to wait for an answer; the operating system cannot count much further."""
+
 
 class _Process:
     """One worker process, and a thread that collects its lines."""
@@ -24,7 +27,7 @@ class _Process:
         self.owner = os.getpid()
         self.lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.process = subprocess.Popen(
-            [sys.executable, "-P", sympy_worker.__file__],
+            [sys.executable or "python3", "-P", sympy_worker.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -76,6 +79,7 @@ def ask(job: dict[str, Any], deadline: float) -> Generator[dict[str, Any]]:
     if a process cannot be started here.
     """
     global _process
+    deadline = min(deadline, time.monotonic() + MAX_SECONDS)
     if not _lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
         return
     finished = False

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from symloss.discovery.archive import STAGES, Archive, Candidate, pareto_front
 from symloss.expression.expression import Expression
+from symloss.expression.parsing import parse
 
 NEST = [Expression((*["abs"] * depth, "sub", "y", "f")) for depth in range(8)]
 FITNESS = st.one_of(st.sampled_from([0.0, 0.25, 0.5, math.inf, math.nan]), st.floats(0, 1))
@@ -127,3 +128,11 @@ def test_the_loss_of_a_candidate_has_its_kind_and_value() -> None:
     assert squared.loss.kind == "regression"
     assert squared.loss(outputs, y).item() == pytest.approx((1 + 4) / 2)
     assert squared.complexity == 4
+
+
+def test_the_loss_of_a_candidate_carries_its_scale() -> None:
+    y, f = torch.tensor([0.0, 1.0]), torch.tensor([0.3, 0.6])
+    for text in ("abs(log(y*f))", "y*log(f)", "y - f", "sqrt(y*f)"):
+        candidate = Candidate(0, 0, parse(text), "regression", "evaluated", fitness=0.1, scale=2.5)
+        expected = 2.5 * candidate.expression.evaluate(y, f, torch)
+        assert torch.allclose(candidate.loss.expression.evaluate(y, f, torch), expected)

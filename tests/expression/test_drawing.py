@@ -36,7 +36,7 @@ def test_the_layout_is_tidy(e: Expression) -> None:
             assert right - right_width / 2 - (left + left_width / 2) > 0.1
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(expressions(max_depth=6, primitives="all", weights=any_weights, max_size=60))
 def test_everything_lies_inside_and_weights_do_not_overlap(e: Expression) -> None:
     figure = draw(e)

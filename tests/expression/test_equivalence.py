@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from symloss.errors import ExpressionError, ParseError
-from symloss.expression.domains import domain, points
+from symloss.expression.domains import compare, domain, points
 from symloss.expression.equivalence import Equivalence, equivalent
 from symloss.expression.expression import Expression
 from symloss.expression.parsing import parse
@@ -69,6 +69,14 @@ def test_different_with_a_witness(a: str, b: str) -> None:
     assert result.witness is not None
     y, f = map(np.float64, result.witness)
     assert abs(parse(a).evaluate(y, f) - parse(b).evaluate(y, f)) == pytest.approx(result.largest_difference)
+
+
+def test_rounding_is_not_a_difference() -> None:
+    """Near y = f, both amplify the rounding of y - f by 1e7; at f = 0.9999999 they differ by 1e5 in float64."""
+    a, b = "square(2*y/(min(2*f, 1.719*f) - 1.719*y))", "4*square(y/(1.719*(f - y)))"
+    assert not compare(parse(a), parse(b), domain("multiclass")).agree
+    assert equivalent(a, b, kind="multiclass", seconds=0)
+    assert equivalent("1/(0.3*y - 0.3*f)", "1/(0.3*y - 0.30000001*f)", seconds=0).verdict == "different"
 
 
 def test_numeric_when_no_proof_is_found() -> None:

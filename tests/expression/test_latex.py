@@ -64,7 +64,7 @@ def test_digits() -> None:
     assert to_latex(parse("abs(1.23456789*f)"), digits=8) == r"\left|1.2345679 \, f\right|"
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(expressions(max_depth=4, primitives="all", weights=any_weights))
 def test_every_formula_can_be_typeset(e: Expression) -> None:
     latex = to_latex(e)

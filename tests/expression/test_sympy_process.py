@@ -48,7 +48,7 @@ def test_it_is_killed_when_time_is_up_and_started_again() -> None:
     assert process is not None
     start = time.monotonic()
     assert list(sympy_process.ask(job(HANGS), start + 0.4)) == []
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 3
     assert process.process.poll() is not None
     assert pid() is None
     assert list(sympy_process.ask(job(Y - Y + 0 * F), time.monotonic() + 30)) == [{"proved": True}]
