@@ -7,7 +7,6 @@ of symloss, also in one line (SYMLOSS_DEBUG=1 shows the traceback); 130 after Ct
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import sys
@@ -64,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    if sys.stdout is None or sys.stderr is None:  # the caller closed them
+        nowhere = open(os.devnull, "w")  # noqa: SIM115 - it is theirs until the process ends
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # whatever cannot be written there is written with escapes
@@ -77,8 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     try:
         status = typer.main.get_command(app).main(words, prog_name="symloss", standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except (BrokenPipeError, SystemExit):  # the libraries leave with SystemExit when a pipe breaks
@@ -117,7 +118,7 @@ def _fail(message: str, status: int, pointer: str = "") -> int:
     if len(line) > _LONGEST:
         line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
     try:
-        print("\n".join(filter(None, (f"error: {line}", pointer))), file=sys.stderr or io.StringIO(), flush=True)
+        print("\n".join(filter(None, (f"error: {line}", pointer))), file=sys.stderr, flush=True)
     except OSError:  # nobody can be told; the status says it
         _drop_output()
     return status

@@ -19,7 +19,7 @@ _ELSEWHERE = 10  # lines that are not rows of the front
 @contextmanager
 def progress() -> Iterator[Callable[[GenerationEvent], None]]:
     """What to call with each `GenerationEvent`."""
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not sys.stderr.isatty():
         yield lambda event: print(event, file=sys.stderr, flush=True)
         return
     from rich.console import Console

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -307,6 +308,13 @@ class TestStreams:
             assert done.returncode == 2
             assert done.stderr == "error: cannot use the file or stream: No space left on device\n"
             assert _process("nonsense", stderr=full).returncode == 2
+
+    @pytest.mark.skipif(os.name != "posix", reason="shells differ")
+    def test_closed_streams(self) -> None:
+        for words, closed, status in (("--version", ">&-", 0), ("nonsense", "2>&-", 2), ("nonsense", ">&- 2>&-", 2)):
+            line = f"{shlex.quote(sys.executable)} -m symloss.cli.main {words} {closed}"
+            done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
 
     def test_narrow_encodings(self) -> None:
         environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
