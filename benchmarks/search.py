@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,9 @@ from symloss.discovery.settings import Settings
 from symloss.expression.expression import Expression
 from symloss.population.training import Workspace
 from symloss.tasks import Task, load_task
+from symloss.tasks.models import ModelFactory
 
-BUDGET: dict[str, int] = {"population_size": 25, "generations": 6}
+BUDGET: dict[str, Any] = {"population_size": 25, "generations": 6}
 
 
 def timed(function: Callable[[], Any]) -> tuple[Any, float, float]:
@@ -52,9 +54,9 @@ def speed(seeds: int) -> None:
     plain.run(task, population_size=2, generations=1, seed=999)
     rows = []
     for seed in range(seeds):
-        peer, peer_cpu, peer_wall = timed(lambda s=seed: plain.run(task, seed=s, **BUDGET))
-        one, one_cpu, one_wall = timed(lambda s=seed: discover(task, seed=s, n_jobs=1, **BUDGET))
-        two, _, two_wall = timed(lambda s=seed: discover(task, seed=s, n_jobs=2, **BUDGET))
+        peer, peer_cpu, peer_wall = timed(partial(plain.run, task, seed=seed, **BUDGET))
+        one, one_cpu, one_wall = timed(partial(discover, task, seed=seed, n_jobs=1, **BUDGET))
+        two, _, two_wall = timed(partial(discover, task, seed=seed, n_jobs=2, **BUDGET))
         assert [c.fitness for c in one.candidates] == [c.fitness for c in two.candidates]
         rows.append(
             {
@@ -75,7 +77,8 @@ def speed(seeds: int) -> None:
             "seed": "all",
             **{k: total(k) for k in ("plain CPU s", "plain wall s", "plain trained", "CPU s", "wall s", "trained")},
             "wall s, 2 processes": total("wall s, 2 processes"),
-            "plain best": statistics.mean(r["plain best"] for r in rows), "best": statistics.mean(r["best"] for r in rows),
+            "plain best": statistics.mean(r["plain best"] for r in rows),
+            "best": statistics.mean(r["best"] for r in rows),
             "CPU ratio": total("plain CPU s") / total("CPU s"),
             "wall ratio, 2 processes": total("plain wall s") / total("wall s, 2 processes"),
         }
@@ -85,19 +88,27 @@ def speed(seeds: int) -> None:
 
 def survivors(task: Task, settings: Settings, count: int) -> list[Expression]:
     """`count` different random expressions that pass the filters."""
-    rng, found, seen = np.random.RandomState(0), [], set()
+    rng = np.random.RandomState(0)
+    found: dict[str, Expression] = {}
     while len(found) < count:
         drawn = initial_population(Settings(population_size=100), rng)
-        prints = fingerprints(drawn, task.kind)
-        fresh = [e for e, p in zip(drawn, prints, strict=True) if p and not (p in seen or seen.add(p))]  # type: ignore[func-returns-value]
-        found += [e for e, ok in zip(fresh, stages.screen(task, settings, fresh), strict=True) if ok]
-    return found[:count]
+        prints = fingerprints(drawn, stages.workspace(task, settings).kind)
+        fresh = {p: e for p, e in zip(prints, drawn, strict=True) if p and p not in found}
+        passed = stages.screen(task, settings, list(fresh.values()))
+        found |= {p: e for (p, e), ok in zip(fresh.items(), passed, strict=True) if ok}
+    return list(found.values())[:count]
 
 
 def best_of(function: Callable[[], Any], repeats: int = 5) -> float:
     """Least processor seconds of a few runs, after a first that does not count."""
     function()
     return min(timed(function)[1] for _ in range(repeats))
+
+
+def repeat(function: Callable[[], Any], times: int) -> None:
+    """Call a function a number of times."""
+    for _ in range(times):
+        function()
 
 
 def network_alone(workspace: Workspace, count: int, steps: int) -> float:
@@ -126,7 +137,7 @@ def torch_alone(task: Task, steps: int) -> float:
         for start in range(steps):
             index = torch.arange(start, start + 128) % len(x)
             optimiser.zero_grad()
-            F.cross_entropy(model(x[index]), y[index]).backward()
+            F.cross_entropy(model(x[index]), y[index]).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
 
     return best_of(run) / steps * 1e6
@@ -141,11 +152,11 @@ def parts() -> None:
     for count in (1, 4, 8, 16, 64):
         found = survivors(task, settings, count)
         alone = network_alone(workspace, count, 300)
-        training = best_of(lambda e=found: fitness(workspace, settings, e)) / settings.fitness_steps / count * 1e6
-        refinement = best_of(lambda e=found: refine(workspace, settings, e)) / settings.refinement_steps / count * 1e6
+        training = best_of(partial(fitness, workspace, settings, found)) / settings.fitness_steps / count * 1e6
+        refinement = best_of(partial(refine, workspace, settings, found)) / settings.refinement_steps / count * 1e6
         objective, f = workspace.objective(found, freeze=True), torch.rand(count, 10, 128)
-        y = torch.arange(128) % 10
-        trees = best_of(lambda o=objective, p=f, t=y: [o.logits_gradient(p, t) for _ in range(200)]) / 200 / count * 1e6
+        once = partial(objective.logits_gradient, f, torch.arange(128) % 10)
+        trees = best_of(partial(repeat, once, 200)) / 200 / count * 1e6
         rows.append(
             {
                 "candidates": count, "network alone µs": alone, "training step µs": training, "trees µs": trees,
@@ -161,9 +172,13 @@ def generation(candidates: int, classes: int) -> None:
     """Develop one generation in this process and print its time and the growth of the peak of memory, as JSON."""
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(2000, 64, generator=generator), torch.arange(2000) % classes
-    model = load_task("digits", model="mlp").model
-    factory = type(model)(model.name, (64,), classes, model.options)
-    task = Task(factory, (x[:1400], y[:1400]), (x[1400:], y[1400:]), classes=classes, name="noise")
+    task = Task(
+        ModelFactory("mlp", (64,), classes, {}),
+        (x[:1400], y[:1400]),
+        (x[1400:], y[1400:]),
+        classes=classes,
+        name="noise",
+    )
     settings = Settings(rejection_steps=0, chunk_size=candidates)
     found = survivors(load_task("digits", model="mlp"), Settings(), candidates)
     stages.develop(task, settings, found[:2], [True] * 2)

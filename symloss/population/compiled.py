@@ -12,14 +12,10 @@ from torch import Tensor
 from symloss.expression.expression import Expression
 from symloss.population import kernels
 from symloss.population.predictions import Kind
-from symloss.population.slices import Node, specialise
+from symloss.expression.slices import Node, specialise
 
 _LEAVES = {"1": kernels.ONE, "y": kernels.TARGET, "f": kernels.PREDICTION}
 _CODES = {name: code for code, name in enumerate(kernels.OPERATIONS)}
-_KINDS: dict[Kind, int] = {
-    "multiclass": kernels.MULTICLASS, "binary": kernels.BINARY, "regression": kernels.REGRESSION,
-}  # fmt: skip
-
 Program = tuple[Any, Any, Any, Any]
 
 
@@ -34,17 +30,22 @@ def program(expressions: Sequence[Expression], y: float | None, freeze: bool, dt
     """The trees of the expressions on one slice of y as arrays for `kernels`, without those that do not depend on f."""
     nodes: list[tuple[int, int, int, int, int]] = []
     factors: list[tuple[float, float]] = []
-    starts, live, offset = [0], [], 0
-    for number, expression in enumerate(expressions):
+    starts, trees, offset = [0], [], 0
+    for expression in expressions:
         root = specialise(expression, y, freeze)
         if root is not None:
             _append(root, offset, nodes, factors)
             starts.append(len(nodes))
-            live.append(number)
+        trees.append(-1 if root is None else len(starts) - 2)
         offset += expression.size - 1
-    with np.errstate(over="ignore"):  # a folded constant may be infinite in float32: so is the loss, and it is found out
+    with np.errstate(over="ignore"):  # a folded constant may be infinite in float32: so is the loss
         numbers = np.array(factors, dtype).reshape(-1, 2)
-    return np.array(starts, np.int64), np.array(nodes, np.int64).reshape(-1, 5), numbers, np.array(live, np.int64)
+    return np.array(starts, np.int64), np.array(nodes, np.int64).reshape(-1, 5), numbers, np.array(trees, np.int64)
+
+
+def _nothing(like: Program) -> Program:
+    """A program without trees for as many expressions."""
+    return like[0][:1], like[1][:0], like[2][:0], np.full_like(like[3], -1)
 
 
 def scratch_for(programs: Sequence[Program]) -> Any:
@@ -65,13 +66,13 @@ class CompiledObjective:
         freeze: bool,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.count, self._kind, self._indices = len(expressions), _KINDS[kind], indices
+        self.count, self.kind, self.indices = len(expressions), kernels.KINDS[kind], indices
         self.weights = torch.tensor([w for e in expressions for w in e.weights], dtype=dtype)
         floats = self.weights.numpy().dtype
         slices: tuple[float | None, ...] = (0.0, 1.0) if indices else (None,)
         programs = [program(expressions, y, freeze, floats) for y in slices]
-        self._programs = (programs[0], programs[1] if indices else program([], None, freeze, floats))
-        self._scratch = scratch_for(self._programs)
+        self.programs = (programs[0], programs[1] if indices else _nothing(programs[0]))
+        self.scratch = scratch_for(self.programs)
         self._none = np.empty(0, np.int64)
 
     def logits_gradient(self, f: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -79,8 +80,8 @@ class CompiledObjective:
         result = f.new_empty(self.count, f.shape[1], f.shape[2])
         chosen = (self.weights if weights is None else weights).numpy()
         rows = _rows(f)
-        y, indices = (rows[0], target.numpy()) if self._indices else (target.reshape(-1).numpy(), self._none)
-        self._last = (self._kind, self._programs, chosen, self._scratch, rows, y, indices, f.shape[2])
+        y, indices = (rows[0], target.numpy()) if self.indices else (target.reshape(-1).numpy(), self._none)
+        self._last = (self.kind, self.programs, chosen, self.scratch, rows, y, indices, f.shape[2])
         kernels.logits_gradient(*self._last, _rows(result))
         return result
 

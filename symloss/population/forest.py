@@ -18,7 +18,7 @@ from torch import Tensor
 from symloss.expression import primitives
 from symloss.expression.expression import Expression
 from symloss.expression.primitives import Primitive
-from symloss.population.slices import Edge, Node, specialise
+from symloss.expression.slices import Edge, Node, specialise
 
 _ONE, _TARGET, _FIRST_PREDICTION = 0, 1, 2  # rows of the buffer: 1, y, then the predictions, then the groups
 

@@ -12,6 +12,8 @@ compiler see that strips do not overlap, and use vector instructions.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,19 +24,30 @@ from symloss.expression.primitives import EPSILON
 WIDTH = 256
 ONE, TARGET, PREDICTION, FIRST = 0, 1, 2, 3
 MULTICLASS, BINARY, REGRESSION = 0, 1, 2
+KINDS = {"multiclass": MULTICLASS, "binary": BINARY, "regression": REGRESSION}
 _SLOPE, _VALUE_BAR, _SLOPE_BAR = WIDTH, 2 * WIDTH, 3 * WIDTH
 
 _FAST = {"reassoc", "contract", "nsz"}  # sums may be reordered; NaN and infinity stay what they are
-_compiled = njit(error_model="numpy", fastmath=_FAST)
+compiled_inside = njit(error_model="numpy", fastmath=_FAST)
 
 
-def _cached(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile at first use and keep the machine code on disk, where a directory can be written."""
+def cached(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile at first use and keep the machine code on disk, where a directory can be written.
+
+    Numba looks at the date of the function's own file alone; what was compiled before any file of this room changed is
+    thrown away here.
+    """
     try:
-        compiled: Callable[..., Any] = njit(error_model="numpy", fastmath=_FAST, cache=True)(function)
+        compiled: Any = njit(error_model="numpy", fastmath=_FAST, cache=True)(function)
     except RuntimeError:  # no place for the cache
-        compiled = _compiled(function)
-    return compiled
+        return compiled_inside(function)
+    newest = max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
+    for index in Path(compiled.stats.cache_path).glob(f"*.{function.__name__}-*.nbi"):
+        with suppress(OSError):
+            if index.stat().st_mtime < newest:
+                index.unlink()
+    result: Callable[..., Any] = compiled
+    return result
 
 
 def _unary(value: Callable[..., Any], partials: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -45,9 +58,9 @@ def _unary(value: Callable[..., Any], partials: Callable[..., Any]) -> tuple[Cal
         partials: `partials(x, v, k)` at the value v -> (g, h), first and second derivative.
     """
 
-    value, partials = _compiled(value), _compiled(partials)
+    value, partials = compiled_inside(value), compiled_inside(partials)
 
-    @_compiled
+    @compiled_inside
     def forward(node: Any, a: Any, b: Any, p: Any, q: Any, n: int, k: Any) -> None:
         for j in range(n):
             x = p * a[j]
@@ -56,7 +69,7 @@ def _unary(value: Callable[..., Any], partials: Callable[..., Any]) -> tuple[Cal
             node[j] = v
             node[_SLOPE + j] = gradient * (p * a[_SLOPE + j])
 
-    @_compiled
+    @compiled_inside
     def reverse(node: Any, a: Any, b: Any, p: Any, q: Any, n: int, k: Any, sums: Any) -> None:
         total = k[0]
         for j in range(n):
@@ -76,9 +89,9 @@ def _unary(value: Callable[..., Any], partials: Callable[..., Any]) -> tuple[Cal
 def _binary(value: Callable[..., Any], partials: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The same for two arguments: `value(x, y, k)`, and `partials(x, y, v, k)` -> (g_x, g_y, h_xx, h_xy, h_yy)."""
 
-    value, partials = _compiled(value), _compiled(partials)
+    value, partials = compiled_inside(value), compiled_inside(partials)
 
-    @_compiled
+    @compiled_inside
     def forward(node: Any, a: Any, b: Any, p: Any, q: Any, n: int, k: Any) -> None:
         for j in range(n):
             x, y = p * a[j], q * b[j]
@@ -87,7 +100,7 @@ def _binary(value: Callable[..., Any], partials: Callable[..., Any]) -> tuple[Ca
             node[j] = v
             node[_SLOPE + j] = gx * (p * a[_SLOPE + j]) + gy * (q * b[_SLOPE + j])
 
-    @_compiled
+    @compiled_inside
     def reverse(node: Any, a: Any, b: Any, p: Any, q: Any, n: int, k: Any, sums: Any) -> None:
         total_p, total_q = k[0], k[0]
         for j in range(n):
@@ -177,7 +190,7 @@ OPERATIONS = (
 """Names of the compiled operations; the position of a name is its code in `nodes`."""
 
 
-@_compiled
+@compiled_inside
 def _forward(op: Any, node: Any, a: Any, b: Any, p: Any, q: Any, n: Any, k: Any) -> None:
     if op == 0:
         _add_forward(node, a, b, p, q, n, k)
@@ -211,7 +224,7 @@ def _forward(op: Any, node: Any, a: Any, b: Any, p: Any, q: Any, n: Any, k: Any)
         _pow_forward(node, a, b, p, q, n, k)
 
 
-@_compiled
+@compiled_inside
 def _reverse(op: Any, node: Any, a: Any, b: Any, p: Any, q: Any, n: Any, k: Any, sums: Any) -> None:
     if op == 0:
         _add_reverse(node, a, b, p, q, n, k, sums)
@@ -245,14 +258,14 @@ def _reverse(op: Any, node: Any, a: Any, b: Any, p: Any, q: Any, n: Any, k: Any,
         _pow_reverse(node, a, b, p, q, n, k, sums)
 
 
-@_compiled
-def _constants(like: Any) -> Any:
+@compiled_inside
+def constants(like: Any) -> Any:
     """(0, 1, 2, 1/2, EPSILON) in the dtype of an array: a Python number would turn float32 into float64."""
     t = like.dtype.type
     return t(0), t(1), t(2), t(0.5), t(EPSILON)
 
 
-@_compiled
+@compiled_inside
 def _edges(node: Any, factor: Any, weights: Any) -> Any:
     """Weights of the two argument slots of a node."""
     p, q = factor[0], factor[1]
@@ -263,7 +276,7 @@ def _edges(node: Any, factor: Any, weights: Any) -> Any:
     return p, q
 
 
-@_compiled
+@compiled_inside
 def _run(program: Any, tree: int, weights: Any, scratch: Any, f: Any, y: Any, begin: int, n: int, k: Any) -> Any:
     """One tree forward over the n entries from `begin` on; the row of its root."""
     start, nodes, factors, _ = program
@@ -280,7 +293,7 @@ def _run(program: Any, tree: int, weights: Any, scratch: Any, f: Any, y: Any, be
     return scratch[FIRST + count - 1]
 
 
-@_compiled
+@compiled_inside
 def _slope(program: Any, tree: int, weights: Any, scratch: Any, f: Any, y: Any, out: Any, k: Any) -> None:
     """out = ∂ℓ/∂f of one tree; f, y and out are rows [M]."""
     for begin in range(0, f.shape[0], WIDTH):
@@ -290,7 +303,7 @@ def _slope(program: Any, tree: int, weights: Any, scratch: Any, f: Any, y: Any, 
             out[begin + j] = root[_SLOPE + j]
 
 
-@_compiled
+@compiled_inside
 def _weight_gradient(
     program: Any, tree: int, weights: Any, scratch: Any, f: Any, y: Any, tangent: Any, out: Any, k: Any
 ) -> None:
@@ -314,7 +327,7 @@ def _weight_gradient(
                 out[node[4]] += sums[1] * factor[1]
 
 
-@_compiled
+@compiled_inside
 def _softmax_product(f: Any, values: Any, out: Any, batch: int, factor: Any) -> None:
     """out = factor · f · (values - Σ_c f · values) over rows [C B]: the Jacobian of softmax, which is symmetric."""
     mean = np.zeros(batch, f.dtype)
@@ -326,7 +339,7 @@ def _softmax_product(f: Any, values: Any, out: Any, batch: int, factor: Any) -> 
             out[begin + j] = factor * (f[begin + j] * (values[begin + j] - mean[j]))
 
 
-@_compiled
+@compiled_inside
 def _prediction_product(kind: int, f: Any, values: Any, out: Any, batch: int, factor: Any, k: Any) -> None:
     """out = factor · (∂f/∂logits) · values: softmax, sigmoid or the identity."""
     if kind == MULTICLASS:
@@ -339,12 +352,66 @@ def _prediction_product(kind: int, f: Any, values: Any, out: Any, batch: int, fa
             out[j] = factor * values[j]
 
 
-@_compiled
-def _source(f: Any, number: int) -> Any:
-    return f[0] if f.shape[0] == 1 else f[number]
+@compiled_inside
+def loss_gradient(
+    kind: int,
+    programs: Any,
+    number: int,
+    weights: Any,
+    scratch: Any,
+    f: Any,
+    y: Any,
+    indices: Any,
+    batch: int,
+    work: Any,
+    out: Any,
+    k: Any,
+) -> None:
+    """out = gradient of the mean of one expression's loss at the logits; f, y and out are rows [C B], work [3, C B]."""
+    slopes, picked, at_target = work[0, : f.shape[0]], work[1, : len(indices)], work[2, : len(indices)]
+    slopes[:], at_target[:] = k[0], k[0]
+    for j in range(len(indices)):
+        picked[j] = f[indices[j] * batch + j]
+    for part in range(2):
+        tree = programs[part][3][number]
+        if tree >= 0:
+            seen, result = (f, slopes) if part == 0 else (picked, at_target)
+            _slope(programs[part], tree, weights, scratch, seen, y, result, k)
+    for j in range(len(indices)):
+        slopes[indices[j] * batch + j] = at_target[j]
+    _prediction_product(kind, f, slopes, out, batch, k[1] / weights.dtype.type(batch), k)
 
 
-@_cached
+@compiled_inside
+def loss_weight_gradient(
+    kind: int,
+    programs: Any,
+    number: int,
+    weights: Any,
+    scratch: Any,
+    f: Any,
+    y: Any,
+    indices: Any,
+    batch: int,
+    work: Any,
+    tangent: Any,
+    out: Any,
+    k: Any,
+) -> None:
+    """out += ∂/∂φ of `loss_gradient` · tangent; tangent is a row [C B], out [edges]."""
+    seed, picked, at_target = work[0, : f.shape[0]], work[1, : len(indices)], work[2, : len(indices)]
+    _prediction_product(kind, f, tangent, seed, batch, k[1] / weights.dtype.type(batch), k)
+    for j in range(len(indices)):
+        entry = indices[j] * batch + j
+        picked[j], at_target[j], seed[entry] = f[entry], seed[entry], k[0]
+    for part in range(2):
+        tree = programs[part][3][number]
+        if tree >= 0:
+            seen, bar = (f, seed) if part == 0 else (picked, at_target)
+            _weight_gradient(programs[part], tree, weights, scratch, seen, y, bar, out, k)
+
+
+@cached
 def logits_gradient(
     kind: int, programs: Any, weights: Any, scratch: Any, f: Any, y: Any, indices: Any, batch: int, out: Any
 ) -> None:
@@ -354,7 +421,7 @@ def logits_gradient(
         kind: `MULTICLASS`, `BINARY` or `REGRESSION`.
         programs: Trees on the slices y = 0 and y = 1 for class indices, else (trees, no trees). Each program is
             first node of each tree [T + 1]; (operation, row a, row b, weight of a, weight of b) per node [N, 5], where
-            weight -1 is none; numbers that multiply the two weights [N, 2]; number of the expression of each tree [T].
+            weight -1 is none; numbers that multiply the two weights [N, 2]; tree of each expression [P], -1 for none.
         weights: φ, [edges].
         scratch: [rows, 4 WIDTH].
         f: Predictions, [P, C B], or [1, C B] if all trees share them.
@@ -363,27 +430,14 @@ def logits_gradient(
         batch: B.
         out: [P, C B].
     """
-    k = _constants(weights)
-    slopes = np.empty(f.shape[1], f.dtype)
-    picked, at_target = np.empty(len(indices), f.dtype), np.empty(len(indices), f.dtype)
-    done = np.zeros(2, np.int64)
+    k = constants(weights)
+    work = np.empty((3, f.shape[1]), f.dtype)
     for number in range(out.shape[0]):
-        row = _source(f, number)
-        slopes[:], at_target[:] = k[0], k[0]
-        for j in range(len(indices)):
-            picked[j] = row[indices[j] * batch + j]
-        for part in range(2):
-            program, tree = programs[part], done[part]
-            if tree < len(program[3]) and program[3][tree] == number:
-                seen, result = (row, slopes) if part == 0 else (picked, at_target)
-                _slope(program, tree, weights, scratch, seen, y, result, k)
-                done[part] += 1
-        for j in range(len(indices)):
-            slopes[indices[j] * batch + j] = at_target[j]
-        _prediction_product(kind, row, slopes, out[number], batch, k[1] / weights.dtype.type(batch), k)
+        row = f[0] if f.shape[0] == 1 else f[number]
+        loss_gradient(kind, programs, number, weights, scratch, row, y, indices, batch, work, out[number], k)
 
 
-@_cached
+@cached
 def weight_gradient(
     kind: int,
     programs: Any,
@@ -397,19 +451,9 @@ def weight_gradient(
     out: Any,
 ) -> None:
     """out += ∂/∂φ Σ (gradient of the mean loss at the logits) · tangent; tangent [P, C B], out [edges]."""
-    k = _constants(weights)
-    seed = np.empty(f.shape[1], f.dtype)
-    picked, at_target = np.empty(len(indices), f.dtype), np.empty(len(indices), f.dtype)
-    done = np.zeros(2, np.int64)
+    k = constants(weights)
+    work = np.empty((3, f.shape[1]), f.dtype)
     for number in range(tangent.shape[0]):
-        row = _source(f, number)
-        _prediction_product(kind, row, tangent[number], seed, batch, k[1] / weights.dtype.type(batch), k)
-        for j in range(len(indices)):
-            entry = indices[j] * batch + j
-            picked[j], at_target[j], seed[entry] = row[entry], seed[entry], k[0]
-        for part in range(2):
-            program, tree = programs[part], done[part]
-            if tree < len(program[3]) and program[3][tree] == number:
-                seen, bar = (row, seed) if part == 0 else (picked, at_target)
-                _weight_gradient(program, tree, weights, scratch, seen, y, bar, out, k)
-                done[part] += 1
+        row = f[0] if f.shape[0] == 1 else f[number]
+        bar = tangent[number]
+        loss_weight_gradient(kind, programs, number, weights, scratch, row, y, indices, batch, work, bar, out, k)

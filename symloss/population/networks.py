@@ -70,7 +70,8 @@ class DenseNetwork:
 
     def __init__(self, layers: Sequence[tuple[nn.Linear, type[nn.Module]]]) -> None:
         self._activations = [_ACTIVATIONS[kind] for _, kind in layers]
-        self._biased = [linear.bias is not None for linear, _ in layers]
+        self.codes = [list(_ACTIVATIONS).index(kind) for _, kind in layers]
+        self.biased = [linear.bias is not None for linear, _ in layers]
 
     @classmethod
     def recognise(cls, model: nn.Module) -> DenseNetwork | None:
@@ -92,7 +93,7 @@ class DenseNetwork:
 
     def _layers(self, parameters: Parameters) -> list[tuple[Tensor, Tensor | None]]:
         queue = iter(parameters)
-        return [(next(queue), next(queue) if biased else None) for biased in self._biased]
+        return [(next(queue), next(queue) if biased else None) for biased in self.biased]
 
     def forward(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Any]:
         hidden = x.flatten(1).t()  # [D, B], shared by all copies

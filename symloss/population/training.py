@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from symloss.expression.expression import Expression
+from symloss.population import dense
+from symloss.population.compiled import CompiledObjective
 from symloss.population.networks import DenseNetwork, FunctionalNetwork, Network, Parameters, network_for, trainable
 from symloss.population.objective import Objective, make_objective
 from symloss.population.predictions import Kind, predict, task_gradient
@@ -28,6 +30,18 @@ class Gradient(Protocol):
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         """Gradient of the mean loss of each model at its logits; [P, C, B] and a target -> [P, C, B]."""
+
+
+@dataclass(frozen=True)
+class LossGradient:
+    """The gradient of an objective's losses as a function of the logits."""
+
+    objective: Objective
+    kind: Kind
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        """[P, C, B] and a target -> [P, C, B]."""
+        return self.objective.logits_gradient(predict(logits, self.kind), target)
 
 
 @dataclass(frozen=True)
@@ -120,6 +134,7 @@ class Workspace:
         with seeded(0):
             self.network: Network = network_for(task.make_model(), self.train.x[:2])
         self._weights: _Memo[Parameters] = _Memo()
+        self._starts: _Memo[Tensor] = _Memo()
         self._forwards: _Memo[tuple[Tensor, Tensor, Any]] = _Memo()
         self._batches: dict[tuple[int, int, int], Tensor] = {}
 
@@ -179,10 +194,14 @@ class Workspace:
         """Gradient of the task loss at the logits, [P, C, B]."""
         return task_gradient(logits, target, self.kind)
 
-    def loss_gradient(self, expressions: Sequence[Expression]) -> Gradient:
+    def starts(self, seeds: Sequence[int]) -> Tensor:
+        """Initial parameters of the models of these seeds, each as one row: [seeds, total]."""
+        rows = lambda: torch.stack([torch.cat([p.reshape(-1) for p in self.initial(seed)]) for seed in seeds])  # noqa: E731
+        return self._starts.get(tuple(seeds), rows)
+
+    def loss_gradient(self, expressions: Sequence[Expression]) -> LossGradient:
         """Gradient of the expressions' losses at the logits, with their own weights."""
-        objective = self.objective(expressions, freeze=True)
-        return lambda logits, target: objective.logits_gradient(predict(logits, self.kind), target)
+        return LossGradient(self.objective(expressions, freeze=True), self.kind)
 
 
 def train(
@@ -211,12 +230,16 @@ def train(
     Returns:
         Trained parameters, [P, ...] each. A model that diverged has non-finite ones; training ends early once all have.
     """
-    parameters = [p.expand(count, *p.shape).clone() for p in workspace.initial(seed)]
+    start, batches = workspace.initial(seed), workspace.batches(len(workspace.train.x), steps, batch_seed)
+    if dense.usable(workspace):
+        objective = gradient.objective if isinstance(gradient, LossGradient) else None
+        if isinstance(objective, CompiledObjective) or gradient == workspace.task_gradient:
+            return dense.train(workspace, objective, start, count, batches, optimiser, scale)  # type: ignore[arg-type]
+    parameters = [p.expand(count, *p.shape).clone() for p in start]
     state: list[Tensor | None] = [None] * len(parameters)
     network, split = workspace.network, workspace.train
     if isinstance(network, FunctionalNetwork):
         network.begin(count)
-    batches = workspace.batches(len(split.x), steps, batch_seed)
     with torch.no_grad(), torch.random.fork_rng(devices=_cuda(workspace.device)):
         torch.manual_seed(batch_seed)  # for dropout: the same masks for every candidate
         for number in range(steps):

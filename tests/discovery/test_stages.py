@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
 from symloss.discovery import stages
 from symloss.discovery.fitness import fitness, task_loss_fitness, tuned_rate
-from symloss.discovery.refinement import optimiser_of, refine
+from symloss.discovery.refinement import _refine_by_steps, optimiser_of, refine
 from symloss.discovery.settings import Settings
 from symloss.errors import SearchError
 from symloss.expression.parsing import parse
 from symloss.losses import SymbolicLoss
+from symloss.population import dense
 from symloss.population.training import Sgd, Workspace, train, validation_metric
 from tests.population.problems import losses, task
 
@@ -146,3 +148,31 @@ def test_one_workspace_for_one_task() -> None:
     assert stages.workspace(a, settings) is stages.workspace(a, settings)
     assert stages.workspace(b, settings) is not stages.workspace(a, settings)
     assert stages.workspace(a, Settings(batch_size=8)) is not stages.workspace(a, settings)
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "binary", "regression"])
+@pytest.mark.parametrize("model", ["linear", "dense", "tanh", "deep"])
+@pytest.mark.parametrize("extra", [{}, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.02}, {"scale_free": True}])
+def test_compiled_refinement_is_the_loop_over_exact_hypergradients(
+    kind: str, model: str, extra: dict[str, Any]
+) -> None:
+    workspace, settings, found = Workspace(task(kind, model), 16), Settings(**QUICK, **extra), losses(kind)
+    objective = workspace.objective(found, freeze=False, shared=True)
+    assert dense.refinable(workspace, objective, settings.refinement_steps)
+    expected = _refine_by_steps(workspace, settings, found, objective)
+    refined = [w for e in refine(workspace, settings, found) if e for w in e.weights]
+    assert refined == pytest.approx(expected.tolist(), abs=1e-7)
+
+
+def test_compiled_refinement_with_soft_targets() -> None:
+    workspace, settings, found = Workspace(task(soft=True), 16), Settings(**QUICK), losses("multiclass")
+    expected = _refine_by_steps(workspace, settings, found, workspace.objective(found, freeze=False, shared=True))
+    assert [w for e in refine(workspace, settings, found) if e for w in e.weights] == pytest.approx(expected.tolist())
+
+
+def test_chunks_of_dense_networks_agree_bit_for_bit() -> None:
+    workspace, settings, found = Workspace(task(), 16), Settings(**QUICK), losses("multiclass")
+    together = refine(workspace, settings, found)
+    apart = [refine(workspace, settings, [e])[0] for e in found]
+    assert together == apart
+    assert fitness(workspace, settings, found)[0] == [fitness(workspace, settings, [e])[0][0] for e in found]

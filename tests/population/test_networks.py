@@ -29,7 +29,8 @@ def setting(name: str) -> tuple[DenseNetwork | FunctionalNetwork, Tensor, list[n
 @pytest.mark.parametrize(
     ("name", "kind", "ways"),
     [("linear", DenseNetwork, None), ("dense", DenseNetwork, None), ("tanh", DenseNetwork, None),
-     ("deep", DenseNetwork, None), ("convolution", FunctionalNetwork, (True, False)), ("dropout", FunctionalNetwork, (True, True)),
+     ("deep", DenseNetwork, None), ("convolution", FunctionalNetwork, (True, False)),
+     ("dropout", FunctionalNetwork, (True, True)),
      ("normalised", FunctionalNetwork, (False, False))],
 )  # fmt: skip
 def test_the_fastest_network_is_chosen(name: str, kind: type, ways: tuple[bool, bool] | None) -> None:

@@ -19,7 +19,7 @@ from symloss.population.compiled import CompiledObjective, compilable
 from symloss.population.forest import Forest
 from symloss.population.objective import TorchObjective, make_objective
 from symloss.population.predictions import Kind, predict, prediction_product, task_gradient
-from symloss.population.slices import specialise
+from symloss.expression.slices import specialise
 from tests.strategies import expressions
 
 CASES: list[tuple[Kind, bool, int]] = [

@@ -1,0 +1,115 @@
+"""Dense networks on the CPU through compiled loops: training and refinement of many candidates.
+
+What goes in and comes out is that of `training.train` and of a loop over `hypergradient.one_step`, which serve
+everything else (other networks, devices, precisions and primitives) and which tests hold against this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from symloss.population import dense_kernels, kernels
+from symloss.population.compiled import CompiledObjective, program, scratch_for
+from symloss.population.networks import DenseNetwork, Parameters
+
+if TYPE_CHECKING:
+    from symloss.population.training import Sgd, Workspace
+    from symloss.tasks.splits import Split
+
+_LARGEST = 256 * 2**20  # bytes of initial weights that a refinement holds at once
+
+
+def usable(workspace: Workspace) -> bool:
+    """Whether the compiled loops can train the networks of this workspace."""
+    floats = workspace.dtype in (torch.float32, torch.float64)
+    return isinstance(workspace.network, DenseNetwork) and workspace.device.type == "cpu" and floats
+
+
+def refinable(workspace: Workspace, objective: object, steps: int) -> bool:
+    """Whether they can refine this objective in so many meta-steps."""
+    size = steps * workspace.task.parameters * workspace.train.x.element_size()
+    return usable(workspace) and isinstance(objective, CompiledObjective) and size <= _LARGEST
+
+
+def train(
+    workspace: Workspace,
+    objective: CompiledObjective | None,
+    start: Parameters,
+    count: int,
+    batches: Tensor,
+    optimiser: Sgd,
+    scale: Tensor | None,
+) -> Parameters:
+    """Train `count` models; under the task loss if there is no objective. Returns parameters, [P, ...] each."""
+    theta = _row(start).expand(count, -1).contiguous()
+    ones = torch.ones(count, dtype=workspace.dtype)
+    rates = ones * optimiser.learning_rate
+    if objective is None:
+        empty = program([], None, True, theta.numpy().dtype)
+        losses: tuple[Any, ...] = ((empty, empty), np.empty(0, theta.numpy().dtype), scratch_for([empty]))
+    else:
+        losses = (objective.programs, objective.weights.numpy(), objective.scratch)
+    dense_kernels.train(
+        kernels.KINDS[workspace.kind], objective is None, *losses, _layers(workspace, start), theta.numpy(),
+        rates.numpy(), (ones if scale is None else scale.contiguous()).numpy(),
+        float(optimiser.momentum), bool(optimiser.nesterov), float(optimiser.weight_decay),
+        *_data(workspace, workspace.train), batches.numpy(),
+    )  # fmt: skip
+    pieces = torch.split(theta, [p.numel() for p in start], 1)
+    return [piece.reshape(count, *p.shape) for piece, p in zip(pieces, start, strict=True)]
+
+
+def refine(
+    workspace: Workspace,
+    objective: CompiledObjective,
+    offsets: Sequence[int],
+    seeds: Sequence[int],
+    batches: tuple[Tensor, Tensor],
+    optimiser: Sgd,
+    step_size: float,
+    scale_free: bool,
+) -> Tensor:
+    """Refined weights [edges] after one meta-step per seed of the initial weights."""
+    starts = workspace.starts(seeds)
+    weights = objective.weights.double().numpy().copy()
+    dense_kernels.refine(
+        kernels.KINDS[workspace.kind], objective.programs, weights, np.array(offsets, np.int64), objective.scratch,
+        _layers(workspace, workspace.initial(seeds[0])), starts.numpy(), float(optimiser.first_step),
+        float(optimiser.weight_decay), bool(scale_free), float(step_size),
+        (*_data(workspace, workspace.train), batches[0].numpy()),
+        (*_data(workspace, workspace.valid), batches[1].numpy()),
+    )  # fmt: skip
+    return torch.from_numpy(weights)
+
+
+def _row(parameters: Parameters) -> Tensor:
+    """All parameters of one model as [total]."""
+    return torch.cat([p.reshape(-1) for p in parameters])
+
+
+def _layers(workspace: Workspace, parameters: Parameters) -> Any:
+    """The table [L, 6] of `dense_kernels`."""
+    network = workspace.network
+    assert isinstance(network, DenseNetwork)
+    rows, offset, unit = [], 0, 0
+    queue = iter(parameters)
+    for biased, activation in zip(network.biased, network.codes, strict=True):
+        outputs, inputs = next(queue).shape
+        weight, bias = offset, offset + outputs * inputs
+        offset = bias + (len(next(queue)) if biased else 0)
+        rows.append((outputs, inputs, weight, bias if biased else -1, activation, unit))
+        unit += outputs
+    return np.array(rows, np.int64)
+
+
+def _data(workspace: Workspace, split: Split) -> tuple[Any, Any, Any]:
+    """Inputs [N, D], class indices [N] and targets [N, C] as arrays; what does not apply is empty."""
+    x = split.x.flatten(1).contiguous().numpy()
+    if workspace.indices:
+        return x, split.y.numpy(), np.empty((0, 0), x.dtype)
+    return x, np.empty(0, np.int64), split.y.contiguous().numpy()
