@@ -61,7 +61,7 @@ class _TimeLimit(Exception):  # noqa: N818 (it is no error)
     pass
 
 
-@dataclass
+@dataclass(eq=False)
 class _Entry:
     """A proposal on its way through a generation; `member` is what has become of it."""
 
@@ -145,6 +145,7 @@ class Search:
 
     def _generation(self) -> tuple[Individual, ...]:
         """The next population. The first one is drawn again while all of it is rejected."""
+        self._next = len(self.archive.candidates)
         guesses = self.config.guesses
         for _ in range(INITIAL_DRAWS):
             with self._timed("propose"):
@@ -162,23 +163,36 @@ class Search:
 
     def _judge(self, proposals: list[Proposal]) -> tuple[Individual, ...]:
         """Fingerprint, screen, develop. What is known, and twins of what is, keep the fitness that they have."""
-        entries = [_Entry(-1, proposal, member=proposal.known) for proposal in proposals]
-        unknown = [entry for entry in entries if entry.member is None]
-        for number, entry in enumerate(unknown, start=len(self.archive.candidates)):
-            entry.id = number
-        pending, twins = self._unseen(unknown)
+        places = [_Entry(-1, proposal, member=proposal.known) for proposal in proposals]
+        seen: dict[str, int] = {}
+        pending, twins = self._unseen([entry for entry in places if entry.member is None], seen)
+        for _ in range(self.settings.redraws):
+            stale = [n for n, entry in enumerate(places) if entry in twins or (entry.member and not entry.proposal.known)]
+            if not stale:
+                break
+            with self._timed("propose"):
+                drawn = self.propose(self.saved.population, self.settings, self.rng, ())
+            fresh = [_Entry(-1, proposal) for proposal in drawn if proposal.known is None][: len(stale)]
+            for place, entry in zip(stale, fresh, strict=False):
+                places[place] = entry
+            more, again = self._unseen(fresh, seen)
+            pending, twins = pending + more, twins + again
         self._develop(self._screened(pending))
         for entry in twins:
             self._copy_twin(entry)
-        return tuple(entry.member for entry in entries if entry.member is not None)
+        return tuple(entry.member for entry in places if entry.member is not None)
 
-    def _unseen(self, entries: list[_Entry]) -> tuple[list[_Entry], list[_Entry]]:
-        """Entries to judge, and those whose twin is archived or stands before them in this generation."""
+    def _unseen(self, entries: list[_Entry], smallest: dict[str, int]) -> tuple[list[_Entry], list[_Entry]]:
+        """Entries to judge, and those whose twin is archived or stands before them in this generation.
+
+        `smallest` holds the nodes of the smallest twin that is to be judged in this generation, and is kept up.
+        """
         with self._timed("fingerprint"):
             found = self.functions.fingerprints([entry.proposal.expression for entry in entries], self.task.kind)
         pending, twins = [], []
-        smallest: dict[str, int] = {}  # nodes of the smallest twin to be judged now
         for entry, text in zip(entries, found, strict=True):
+            entry.id = self._next
+            self._next += 1
             size = entry.proposal.expression.size
             if text is None and not entry.proposal.guess:
                 reason = "the gradient is zero everywhere, or not finite somewhere"

@@ -24,6 +24,7 @@ class Settings:
         crossover: Probability of crossover.
         mutation: Probability of subtree mutation; what is left is reproduction.
         mutation_depth: Depths of a new subtree, from and to.
+        redraws: How often a twin of a known loss, or a loss without gradient, is replaced by a new proposal.
         elitism: Share of the population that is kept unchanged (at least one when above 0).
         inherit_weights: Keep the refined weights of subtrees that survive variation.
         refine: Refine weights by gradients through training (False: every weight stays as it was born).
@@ -60,6 +61,7 @@ class Settings:
     crossover: float = 0.70
     mutation: float = 0.25
     mutation_depth: tuple[int, int] = (0, 2)
+    redraws: int = 1
     elitism: float = 0.05
     inherit_weights: bool = False
     refine: bool = True
@@ -113,7 +115,7 @@ class Settings:
 _RANGES: dict[str, tuple[float, float]] = {
     "population_size": (1, 10**7), "generations": (1, 10**7), "seed": (0, 2**32 - 1), "initial_depth": (1, 20),
     "max_depth": (1, 50), "max_size": (3, 1000), "tournament_size": (1, 10**6), "parsimony_size": (1, 2),
-    "crossover": (0, 1), "mutation": (0, 1), "mutation_depth": (0, 20), "elitism": (0, 1),
+    "crossover": (0, 1), "mutation": (0, 1), "mutation_depth": (0, 20), "elitism": (0, 1), "redraws": (0, 100),
     "refinement_steps": (0, 10**9), "refinement_rate": (0, 1e3), "inner_steps": (1, 1000),
     "fitness_steps": (1, 10**9), "rejection_steps": (0, 10**9), "rejection_samples": (1, 10**9),
     "batch_size": (1, 10**9), "learning_rate": (1e-12, 1e6), "momentum": (0, 0.999999), "weight_decay": (0, 1e6),

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from symloss.expression.expression import Expression
+from symloss.expression.slices import Node, specialise
 from symloss.population import kernels
 from symloss.population.predictions import Kind
-from symloss.expression.slices import Node, specialise
 
 _LEAVES = {"1": kernels.ONE, "y": kernels.TARGET, "f": kernels.PREDICTION}
 _CODES = {name: code for code, name in enumerate(kernels.OPERATIONS)}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from symloss.population import vector_math
 from symloss.population.kernels import (
     BINARY,
     MULTICLASS,
@@ -50,10 +51,10 @@ def _forward(layers: Any, theta: Any, inputs: Any, hidden: Any, k: Any) -> None:
                     row[j] = k[0] if row[j] < k[0] else row[j]
             elif activation == TANH:
                 for j in range(batch):
-                    row[j] = np.tanh(row[j])
+                    row[j] = vector_math.tanh(row[j])
             elif activation == SIGMOID:
                 for j in range(batch):
-                    row[j] = k[1] / (k[1] + np.exp(-row[j]))
+                    row[j] = k[1] / (k[1] + vector_math.exp(-row[j]))
         below = z
 
 
@@ -134,7 +135,7 @@ def _predict(kind: int, logits: Any, f: Any, batch: int, k: Any) -> None:
                 largest[j] = max(largest[j], logits[begin + j])
         for begin in range(0, logits.shape[0], batch):
             for j in range(batch):
-                f[begin + j] = np.exp(logits[begin + j] - largest[j])
+                f[begin + j] = vector_math.exp(logits[begin + j] - largest[j])
                 total[j] += f[begin + j]
         for j in range(batch):
             total[j] = k[1] / total[j]
@@ -143,7 +144,7 @@ def _predict(kind: int, logits: Any, f: Any, batch: int, k: Any) -> None:
                 f[begin + j] *= total[j]
     elif kind == BINARY:
         for j in range(logits.shape[0]):
-            f[j] = k[1] / (k[1] + np.exp(-logits[j]))
+            f[j] = k[1] / (k[1] + vector_math.exp(-logits[j]))
     else:
         f[:] = logits
 

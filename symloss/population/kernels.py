@@ -20,6 +20,7 @@ import numpy as np
 from numba import njit
 
 from symloss.expression.primitives import EPSILON
+from symloss.population import vector_math
 
 WIDTH = 256
 ONE, TARGET, PREDICTION, FIRST = 0, 1, 2, 3
@@ -173,12 +174,12 @@ _square_forward, _square_reverse = _unary(lambda x, k: x * x, lambda x, v, k: (k
 _abs_forward, _abs_reverse = _unary(
     lambda x, k: abs(x), lambda x, v, k: (k[1] if x > k[0] else (-k[1] if x < k[0] else x), k[0])
 )
-_log_forward, _log_reverse = _unary(lambda x, k: np.log(k[4] if abs(x) < k[4] else abs(x)), _log_partials)
+_log_forward, _log_reverse = _unary(lambda x, k: vector_math.log(k[4] if abs(x) < k[4] else abs(x)), _log_partials)
 _sqrt_forward, _sqrt_reverse = _unary(lambda x, k: np.sqrt(k[4] if abs(x) < k[4] else abs(x)), _sqrt_partials)
 _tanh_forward, _tanh_reverse = _unary(
-    lambda x, k: np.tanh(x), lambda x, v, k: (k[1] - v * v, -k[2] * v * (k[1] - v * v))
+    lambda x, k: vector_math.tanh(x), lambda x, v, k: (k[1] - v * v, -k[2] * v * (k[1] - v * v))
 )
-_exp_forward, _exp_reverse = _unary(lambda x, k: np.exp(x), lambda x, v, k: (v, v))
+_exp_forward, _exp_reverse = _unary(lambda x, k: vector_math.exp(x), lambda x, v, k: (v, v))
 _truediv_forward, _truediv_reverse = _binary(
     lambda x, y, k: x / (y if abs(y) >= k[4] else (-k[4] if y < k[0] else k[4])), _truediv_partials
 )

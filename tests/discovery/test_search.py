@@ -315,7 +315,7 @@ def test_all_candidates_rejected_is_one_line_and_logged(tmp_path: Path) -> None:
     with pytest.raises(
         SearchError, match=r"all 240 candidates of 20 initial populations were rejected .* guesses"
     ) as caught:
-        discover(make_task(), out=tmp_path / "run", **{**SMALL, "stages": stages})
+        discover(make_task(), out=tmp_path / "run", **{**SMALL, "redraws": 0, "stages": stages})
     assert "\n" not in str(caught.value)
     assert len(load_run(tmp_path / "run").candidates) == 240
 
@@ -334,7 +334,9 @@ def test_a_rejected_initial_population_is_drawn_again() -> None:
         ]
 
     stages = replace(STAGES, screen=screen, develop=develop)
-    result = discover(make_task(), guesses=["0.125*y - f"], **{**SMALL, "generations": 1, "stages": stages})
+    result = discover(
+        make_task(), guesses=["0.125*y - f"], **{**SMALL, "redraws": 0, "generations": 1, "stages": stages}
+    )
     assert len(draws) == 3
     assert len(result.candidates) == 36
     assert result.front
@@ -656,3 +658,17 @@ def test_a_real_search_resumes_by_the_recipe_of_its_task(tmp_path: Path) -> None
 
 def test_initial_draws_are_bounded() -> None:
     assert 1 < search.INITIAL_DRAWS <= 100
+
+
+def test_twins_and_losses_without_gradient_make_room_for_new_proposals() -> None:
+    """What costs microseconds to find out takes no place in the population, and stays in the log."""
+    settings = {**SMALL, "population_size": 30, "generations": 4}
+    once = discover(make_task(), **{**settings, "redraws": 0})
+    again = discover(make_task(), **{**settings, "redraws": 5})
+    stale = ("zero gradient", "duplicate")
+    assert len(once.candidates) <= 30 * 4 < len(again.candidates)
+    judged = [sum(c.stage not in stale for c in result.candidates) for result in (once, again)]
+    assert judged[1] > judged[0]
+    assert [c.id for c in again.candidates] == list(range(len(again.candidates)))
+    assert {c.stage for c in again.candidates} >= set(stale)
+    assert again.candidates == discover(make_task(), **{**settings, "redraws": 5}, n_jobs=1).candidates

@@ -14,12 +14,12 @@ from torch import Tensor
 from symloss.expression import primitives
 from symloss.expression.expression import Expression
 from symloss.expression.parsing import parse
+from symloss.expression.slices import specialise
 from symloss.population import kernels
 from symloss.population.compiled import CompiledObjective, compilable
 from symloss.population.forest import Forest
 from symloss.population.objective import TorchObjective, make_objective
 from symloss.population.predictions import Kind, predict, prediction_product, task_gradient
-from symloss.expression.slices import specialise
 from tests.strategies import expressions
 
 CASES: list[tuple[Kind, bool, int]] = [
