@@ -167,7 +167,7 @@ class Search:
         seen: dict[str, int] = {}
         pending, twins = self._unseen([entry for entry in places if entry.member is None], seen)
         for _ in range(self.settings.redraws):
-            stale = [n for n, entry in enumerate(places) if entry in twins or (entry.member and not entry.proposal.known)]
+            stale = [n for n, e in enumerate(places) if e in twins or (e.member and not e.proposal.known)]
             if not stale:
                 break
             with self._timed("propose"):
