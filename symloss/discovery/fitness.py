@@ -11,8 +11,17 @@ from torch import Tensor
 from symloss.discovery.refinement import optimiser_of
 from symloss.discovery.settings import Settings
 from symloss.expression.expression import Expression
-from symloss.population.training import Sgd, Workspace, gradient_norms, matching_scale, train, validation_metric
+from symloss.population.training import (
+    Gradient,
+    Sgd,
+    Workspace,
+    gradient_norms,
+    matching_scale,
+    train,
+    validation_metric,
+)
 
+_CONFIRMING = 500_009  # first seed of the confirmations
 _RATES = 13  # half-decades of learning rates that `tuned_rate` tries
 
 
@@ -20,6 +29,9 @@ def fitness(
     workspace: Workspace, settings: Settings, expressions: Sequence[Expression]
 ) -> tuple[list[float], list[float]]:
     """Train a model under each loss from the same initial weights on the same batches, and measure it.
+
+    A loss that beats the task loss at the best of several rates may have been lucky with these weights: it is measured
+    from `confirmations` more seeds, and its fitness is the mean.
 
     Args:
         workspace: Task and network.
@@ -39,12 +51,35 @@ def fitness(
         seeds = {"seed": settings.seed, "batch_seed": settings.seed}
         own = gradient_norms(workspace, workspace.task_gradient, count, **seeds)
         scale = matching_scale(own, gradient_norms(workspace, gradient, count, **seeds))
-    parameters = train(
-        workspace, gradient, count, settings.fitness_steps, optimiser_of(settings),
-        seed=settings.seed, batch_seed=settings.seed, scale=scale,
-    )  # fmt: skip
+
+    def measure(seed: int, chosen: Gradient, size: int, factors: Tensor | None) -> list[float]:
+        parameters = train(
+            workspace, chosen, size, settings.fitness_steps, optimiser_of(settings),
+            seed=seed, batch_seed=seed, scale=factors,
+        )  # fmt: skip
+        return validation_metric(workspace, parameters)
+
+    measured = measure(settings.seed, gradient, count, scale)
     scales = [1.0] * count if scale is None else [s if math.isfinite(s) else 0.0 for s in scale.tolist()]
-    return validation_metric(workspace, parameters), scales
+    bar = _bar(workspace, settings) if settings.confirmations else -math.inf
+    promising = [i for i, value in enumerate(measured) if value < bar]
+    if promising:
+        again = workspace.loss_gradient([expressions[i] for i in promising])
+        factors = None if scale is None else scale[promising]
+        for k in range(settings.confirmations):
+            values = measure(_CONFIRMING + settings.seed * 101 + k, again, len(promising), factors)
+            for i, value in zip(promising, values, strict=True):
+                measured[i] += value
+        for i in promising:
+            measured[i] /= 1 + settings.confirmations
+    return measured, scales
+
+
+def _bar(workspace: Workspace, settings: Settings) -> float:
+    """Fitness of the task loss at the best of five rates from `learning_rate` to a hundred times as much."""
+    rates = [settings.learning_rate * 10 ** (k / 2) for k in range(5)]
+    key = ("bar", settings.seed, settings.fitness_steps, optimiser_of(settings))
+    return workspace.remembered(key, lambda: min(task_loss_fitness(workspace, settings, rates)))
 
 
 def task_loss_fitness(workspace: Workspace, settings: Settings, rates: Sequence[float]) -> list[float]:

@@ -32,6 +32,7 @@ class Settings:
         refinement_rate: Adam's step size for the weights.
         inner_steps: Training steps that one meta-step differentiates through.
         fitness_steps: Training steps before fitness is measured.
+        confirmations: Seeds from which a loss that beats the task loss at its best rate is measured again.
         rejection_steps: Steps on the predictions in the rejection protocol; None: 100, or 1000 for regression.
         rejection_samples: Training samples that the rejection protocol uses.
         batch_size: Samples in a training or validation batch.
@@ -69,6 +70,7 @@ class Settings:
     refinement_rate: float = 1e-3
     inner_steps: int = 1
     fitness_steps: int = 500
+    confirmations: int = 4
     rejection_steps: int | None = None
     rejection_samples: int = 100
     batch_size: int = 128
@@ -117,7 +119,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_depth": (1, 50), "max_size": (3, 1000), "tournament_size": (1, 10**6), "parsimony_size": (1, 2),
     "crossover": (0, 1), "mutation": (0, 1), "mutation_depth": (0, 20), "elitism": (0, 1), "redraws": (0, 100),
     "refinement_steps": (0, 10**9), "refinement_rate": (0, 1e3), "inner_steps": (1, 1000),
-    "fitness_steps": (1, 10**9), "rejection_steps": (0, 10**9), "rejection_samples": (1, 10**9),
+    "fitness_steps": (1, 10**9),
+    "confirmations": (0, 1000), "rejection_steps": (0, 10**9), "rejection_samples": (1, 10**9),
     "batch_size": (1, 10**9), "learning_rate": (1e-12, 1e6), "momentum": (0, 0.999999), "weight_decay": (0, 1e6),
     "chunk_size": (1, 10**6), "target_fitness": (-1e300, 1e300), "time_limit": (0, 1e9),
 }  # fmt: skip

@@ -66,6 +66,7 @@ class CompiledObjective:
         freeze: bool,
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        kernels.prepare(str(dtype).removeprefix("torch."))
         self.count, self.kind, self.indices = len(expressions), kernels.KINDS[kind], indices
         self.weights = torch.tensor([w for e in expressions for w in e.weights], dtype=dtype)
         floats = self.weights.numpy().dtype

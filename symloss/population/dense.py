@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from symloss.population import dense_kernels, kernels
@@ -26,8 +27,12 @@ _LARGEST = 256 * 2**20  # bytes of initial weights that a refinement holds at on
 
 def usable(workspace: Workspace) -> bool:
     """Whether the compiled loops can train the networks of this workspace."""
-    floats = workspace.dtype in (torch.float32, torch.float64)
-    return isinstance(workspace.network, DenseNetwork) and workspace.device.type == "cpu" and floats
+    return isinstance(workspace.network, DenseNetwork) and runs_on(workspace.device, workspace.dtype)
+
+
+def runs_on(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether there are compiled loops for this device and precision."""
+    return device.type == "cpu" and dtype in (torch.float32, torch.float64)
 
 
 def refinable(workspace: Workspace, objective: object, steps: int) -> bool:
@@ -54,12 +59,13 @@ def train(
         losses: tuple[Any, ...] = ((empty, empty), np.empty(0, theta.numpy().dtype), scratch_for([empty]))
     else:
         losses = (objective.programs, objective.weights.numpy(), objective.scratch)
-    dense_kernels.train(
-        kernels.KINDS[workspace.kind], objective is None, *losses, _layers(workspace, start), theta.numpy(),
-        rates.numpy(), (ones if scale is None else scale.contiguous()).numpy(),
-        float(optimiser.momentum), bool(optimiser.nesterov), float(optimiser.weight_decay),
-        *_data(workspace, workspace.train), batches.numpy(),
-    )  # fmt: skip
+    with threadpool_limits(1, user_api="blas"):
+        dense_kernels.train(
+            kernels.KINDS[workspace.kind], objective is None, *losses, _layers(workspace, start), theta.numpy(),
+            rates.numpy(), (ones if scale is None else scale.contiguous()).numpy(),
+            float(optimiser.momentum), bool(optimiser.nesterov), float(optimiser.weight_decay),
+            *_data(workspace, workspace.train), batches.numpy(),
+        )  # fmt: skip
     pieces = torch.split(theta, [p.numel() for p in start], 1)
     return [piece.reshape(count, *p.shape) for piece, p in zip(pieces, start, strict=True)]
 
@@ -77,13 +83,14 @@ def refine(
     """Refined weights [edges] after one meta-step per seed of the initial weights."""
     starts = workspace.starts(seeds)
     weights = objective.weights.double().numpy().copy()
-    dense_kernels.refine(
-        kernels.KINDS[workspace.kind], objective.programs, weights, np.array(offsets, np.int64), objective.scratch,
-        _layers(workspace, workspace.initial(seeds[0])), starts.numpy(), float(optimiser.first_step),
-        float(optimiser.weight_decay), bool(scale_free), float(step_size),
-        (*_data(workspace, workspace.train), batches[0].numpy()),
-        (*_data(workspace, workspace.valid), batches[1].numpy()),
-    )  # fmt: skip
+    with threadpool_limits(1, user_api="blas"):
+        dense_kernels.refine(
+            kernels.KINDS[workspace.kind], objective.programs, weights, np.array(offsets, np.int64), objective.scratch,
+            _layers(workspace, workspace.initial(seeds[0])), starts.numpy(), float(optimiser.first_step),
+            float(optimiser.weight_decay), bool(scale_free), float(step_size),
+            (*_data(workspace, workspace.train), batches[0].numpy()),
+            (*_data(workspace, workspace.valid), batches[1].numpy()),
+        )  # fmt: skip
     return torch.from_numpy(weights)
 
 

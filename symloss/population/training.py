@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from symloss.expression.expression import Expression
-from symloss.population import dense
+from symloss.population import dense, kernels
 from symloss.population.compiled import CompiledObjective
 from symloss.population.networks import DenseNetwork, FunctionalNetwork, Network, Parameters, network_for, trainable
 from symloss.population.objective import Objective, make_objective
@@ -130,11 +130,14 @@ class Workspace:
         self.kind = cast(Kind, task.kind)
         self.train, self.valid = task.train, task.valid
         self.dtype, self.device = self.train.x.dtype, self.train.x.device
+        if dense.runs_on(self.device, self.dtype):
+            kernels.prepare(str(self.dtype).removeprefix("torch."))
         self.indices = not self.train.y.is_floating_point()
         with seeded(0):
             self.network: Network = network_for(task.make_model(), self.train.x[:2])
         self._weights: _Memo[Parameters] = _Memo()
         self._starts: _Memo[Tensor] = _Memo()
+        self._remembered: dict[Any, Any] = {}
         self._forwards: _Memo[tuple[Tensor, Tensor, Any]] = _Memo()
         self._batches: dict[tuple[int, int, int], Tensor] = {}
 
@@ -193,6 +196,13 @@ class Workspace:
     def task_gradient(self, logits: Tensor, target: Tensor) -> Tensor:
         """Gradient of the task loss at the logits, [P, C, B]."""
         return task_gradient(logits, target, self.kind)
+
+    def remembered(self, key: Any, compute: Callable[[], T]) -> T:
+        """What `compute` gave for this key the first time."""
+        if key not in self._remembered:
+            self._remembered[key] = compute()
+        value: T = self._remembered[key]
+        return value
 
     def starts(self, seeds: Sequence[int]) -> Tensor:
         """Initial parameters of the models of these seeds, each as one row: [seeds, total]."""

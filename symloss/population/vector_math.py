@@ -31,7 +31,7 @@ _L = tuple(
 )  # fmt: skip
 _T = tuple(map(_F, (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)))
 _SMALL = _F(0.625)
-_OPTIONS = {"fastmath": {"contract"}, "error_model": "numpy"}
+_OPTIONS: Any = {"fastmath": {"contract"}, "error_model": "numpy"}
 
 
 def exp(x: Any) -> Any:
