@@ -15,17 +15,14 @@ if TYPE_CHECKING:
     from symloss.expression.expression import Expression
     from symloss.expression.parsing import parse
     from symloss.expression.primitives import register
-    from symloss.losses.linear import linear_loss
-    from symloss.losses.smoothing import AbsoluteCrossEntropy, LabelSmoothing, SparseLabelSmoothing
     from symloss.losses.storage import load
     from symloss.losses.symbolic import SymbolicLoss
     from symloss.tasks.registry import load_task
     from symloss.tasks.task import Task
 
 __all__ = [
-    "AbsoluteCrossEntropy", "Expression", "LabelSmoothing", "SearchResult", "Settings", "SparseLabelSmoothing",
-    "SymbolicLoss", "Task", "discover", "equivalent", "errors", "evaluate", "linear_loss", "load", "load_run",
-    "load_task", "losses", "parse", "plotting", "register", "resume", "tasks",
+    "Expression", "SearchResult", "Settings", "SymbolicLoss", "Task", "discover", "equivalent", "errors", "evaluate",
+    "load", "load_run", "load_task", "losses", "parse", "plotting", "register", "resume", "tasks",
 ]  # fmt: skip
 
 _ROOMS = ("errors", "losses", "plotting", "tasks")
@@ -38,8 +35,6 @@ _HOMES = {
     "expression.expression": ("Expression",),
     "expression.parsing": ("parse",),
     "expression.primitives": ("register",),
-    "losses.linear": ("linear_loss",),
-    "losses.smoothing": ("AbsoluteCrossEntropy", "LabelSmoothing", "SparseLabelSmoothing"),
     "losses.storage": ("load",),
     "losses.symbolic": ("SymbolicLoss",),
     "tasks.registry": ("load_task",),

@@ -14,8 +14,7 @@ from torch import Tensor
 from symloss.errors import LossError
 from symloss.expression.parsing import parse
 from symloss.losses.base import Loss
-from symloss.losses.plain import TorchLoss, binary_label_smoothing
-from symloss.losses.smoothing import AbsoluteCrossEntropy, LabelSmoothing, SparseLabelSmoothing
+from symloss.losses.plain import TorchLoss, binary_label_smoothing, label_smoothing
 from symloss.losses.symbolic import SymbolicLoss
 from symloss.losses.targets import KINDS
 
@@ -40,7 +39,6 @@ class Entry:
         source: Where it comes from.
         formulas: Per kind, its ℓ(y, f) as text with `{parameter!r}` fields.
         functions: Per kind, torch's own function for it, which is then what computes it.
-        module: The class that computes it for the kind `"multiclass"`, taking the parameters as keywords.
         parameters: Its parameters by name.
         aliases: Other names.
     """
@@ -50,15 +48,13 @@ class Entry:
     source: str
     formulas: Mapping[str, str] = field(default_factory=dict)
     functions: Mapping[str, Callable[..., Tensor]] = field(default_factory=dict)
-    module: Callable[..., Loss] | None = None
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds that it is for, the usual one first."""
-        own = {"multiclass": self.module} if self.module else {}
-        return tuple({**own, **self.formulas, **self.functions})
+        return tuple({**self.formulas, **self.functions})
 
 
 def _classification(formula: str) -> dict[str, str]:
@@ -157,19 +153,9 @@ _ENTRIES = (
         "label-smoothing",
         "−Σ (y (1 − ξ) + ξ/C) log f",
         "Szegedy et al., Rethinking the Inception Architecture, arXiv 1512.00567; torch.nn.CrossEntropyLoss",
-        functions={"binary": binary_label_smoothing},
-        module=LabelSmoothing,
+        functions={"multiclass": label_smoothing, "binary": binary_label_smoothing},
         parameters={"smoothing": Parameter(0.1, 0.0, 1.0, "ξ, the share of the target spread over all classes")},
         aliases=("lsr",),
-    ),
-    Entry(
-        "sparse-label-smoothing",
-        "−A log p − B log((1 − p)/(C − 1)), p the probability of the target, A = 1 − ξ + ξ/C, B = 1 − A",
-        "Raymond, Meta-Learning Loss Functions for Deep Neural Networks, arXiv 2406.09713",
-        functions={"binary": binary_label_smoothing},
-        module=SparseLabelSmoothing,
-        parameters={"smoothing": Parameter(0.1, 0.0, 1.0, "ξ, the share of the target spread over all classes")},
-        aliases=("sparse-lsr", "sparselsr"),
     ),
     Entry(
         "confidence-penalty",
@@ -180,10 +166,9 @@ _ENTRIES = (
     ),
     Entry(
         "absolute-cross-entropy",
-        "φ₀ Σ y |log(φ₁ f)|",
+        "φ₀ Σ |log(φ₁ y f)|",
         "Raymond, Meta-Learning Loss Functions for Deep Neural Networks, arXiv 2406.09713",
-        formulas={"binary": _classification("{phi0!r}*y*abs(log({phi1!r}*f))")["binary"]},
-        module=AbsoluteCrossEntropy,
+        formulas=_classification("{phi0!r}*abs(log({phi1!r}*y*f))"),
         parameters={
             "phi0": Parameter(1.0, 1e-6, 1e6, "scale, a learning rate"),
             "phi1": Parameter(1.1, 1e-6, 1e6, "the confidence aimed at is 1/φ₁"),
@@ -237,8 +222,7 @@ def get(
         parameters: Numbers that the loss takes; see `entry(name).parameters`.
 
     Returns:
-        A SymbolicLoss, or torch's own loss as a TorchLoss where torch has it, or a class of `smoothing`, with its `name`
-        set.
+        A SymbolicLoss, or torch's own loss as a TorchLoss where torch has it, with its `name` set.
 
     Raises:
         LossError: If the name, the kind or a parameter is unknown, or a parameter out of range.
@@ -249,12 +233,8 @@ def get(
         wanted = f"losses for {kind}: {', '.join(names(kind))}" if kind in KINDS else f"kinds: {', '.join(KINDS)}"
         raise LossError(f"{row.name} is for {' and '.join(row.kinds)}; received kind {kind!r}; {wanted}")
     values = _values(row, parameters)
-    loss: Loss
-    if kind == "multiclass" and row.module is not None:
-        loss = row.module(**values, reduction=reduction, ignore_index=ignore_index)
-        loss.name = row.name
-        return loss
     expression = parse(row.formulas[kind].format(**values)) if kind in row.formulas else None
+    loss: Loss
     if kind in row.functions:
         loss = TorchLoss(row.functions[kind], kind, reduction, ignore_index, values, expression)
     else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -88,30 +86,3 @@ def predictions(kind: str, outputs: Tensor) -> Tensor:
 def class_dimension(outputs: Tensor) -> int:
     """Dimension of the classes, as in `torch.nn.functional.cross_entropy`: 0 for [C], 1 for [B, C, ...]."""
     return 0 if outputs.ndim == 1 else 1
-
-
-def margins(logits: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Margin and spread of every class: m_c = z_c − n_c and u_c = n_c − mean_{j≠c} z_j, n_c = logsumexp_{j≠c} z_j.
-
-    The sum without a class that is not the largest is a difference without cancellation, because the largest term
-    stays; without the largest it is taken anew.
-
-    Args:
-        logits: Tensor [..., C, ...].
-        dim: Dimension of the classes.
-
-    Returns:
-        m and u, of the same shape; for a single class m is infinite and u is zero.
-
-    Source: the margin form of label smoothing; log f = −softplus(−m), log(1 − f) = −softplus(m).
-    """
-    classes = logits.shape[dim]
-    if classes == 1:
-        return logits * 0.0 + math.inf, logits * 0.0
-    top, index = logits.detach().max(dim, keepdim=True)
-    shape = [classes if i == dim else 1 for i in range(logits.ndim)]
-    largest = torch.arange(classes, device=logits.device).view(shape) == index
-    terms = (logits - top).exp()
-    others = (terms.sum(dim, keepdim=True) - terms).masked_fill(largest, 1.0).log() + top
-    rest = torch.where(largest, logits.masked_fill(largest, -math.inf).logsumexp(dim, keepdim=True), others)
-    return logits - rest, rest - (logits.sum(dim, keepdim=True) - logits) / (classes - 1)

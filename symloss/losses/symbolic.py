@@ -13,11 +13,8 @@ from torch import Tensor, nn
 from symloss.errors import LossError
 from symloss.expression.expression import Expression
 from symloss.expression.parsing import parse
-from symloss.expression.slices import specialise
-from symloss.losses import forms, stable, targets
+from symloss.losses import stable, targets
 from symloss.losses.base import Loss
-from symloss.losses.program import Head, Program, compile_slice
-from symloss.losses.target_only import target_loss, transformed
 
 
 class SymbolicLoss(Loss):
@@ -26,10 +23,6 @@ class SymbolicLoss(Loss):
     L = 1/B Σ_b Σ_c ℓ(y_bc, f_bc), with f the softmax of the logits over the classes (multiclass), the sigmoid of the
     logits (binary; every entry is a sample, as in `BCEWithLogitsLoss`), or the outputs themselves (regression;
     all dimensions after the first are outputs). Everything is computed in float32, or float64 for float64 inputs.
-
-    In the forms `"target-only"` and `"margin"` a logarithm of (constant × powers of f and 1 − f) is exact: log(c f) is
-    log|c| + log f, however small f is. In the dense form such a logarithm is protected, log(max(|a|, 1e-7)), and its
-    gradient ends where a < 1e-7: values and gradients of the two agree until there.
 
     Args:
         expression: An Expression, or its text.
@@ -41,11 +34,7 @@ class SymbolicLoss(Loss):
 
     Attributes:
         weights: Weight of each edge in preorder [size - 1], float64; they are what is trained, saved and moved.
-        form: How the loss is evaluated for class indices. `"dense"`: at every (sample, output). `"target-only"`: ℓ(0, ·) is
-            proved constant, and the loss a function of the target's log-probability. `"margin"`: ℓ(0, ·) is proved
-            affine, and the loss a function of the target's margin. Other targets are always evaluated densely. A proof
-            holds for all weights, or for those at hand if they are not trained; then it is made anew by
-            `load_state_dict`.
+        form: How the loss is evaluated: `"dense"`, at every (sample, output).
 
     Raises:
         ParseError: If a text is not an expression.
@@ -55,9 +44,6 @@ class SymbolicLoss(Loss):
     """
 
     weights: Tensor
-    form: forms.Form
-    _program: Program | None
-    _last: tuple[Any, Any]
 
     def __init__(
         self,
@@ -81,7 +67,7 @@ class SymbolicLoss(Loss):
             self.weights = nn.Parameter(weights)
         else:
             self.register_buffer("weights", weights)
-        self._settle()
+        self.form = "dense"  # right for every expression; the place to pick a cheaper form where one is proved
 
     @property
     def expression(self) -> Expression:
@@ -92,20 +78,10 @@ class SymbolicLoss(Loss):
         """
         return self._tree.with_weights(self.weights.detach().tolist())
 
-    @property
-    def weight_of_classes(self) -> None:
-        """Weights of the classes: none."""
-
     def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: D102 (documented in Loss)
         target = targets.check(self.kind, input, target)
-        indices = target.shape != input.shape
-        if indices and self._program is not None:
-            weights = self.weights if self.trainable or transformed(input, target, self.weights) else None
-            head = self.head(input.shape[stable.class_dimension(input)], weights)
-            value = target_loss(input, target, head, reduction=self.reduction, ignore_index=self.ignore_index)
-            return stable.narrow(value, input)
         outputs, sample_weights = stable.widen(input), None
-        if indices:
+        if target.shape != input.shape:
             sample_weights = targets.sample_weights(input, target, self.ignore_index)
             target = targets.one_hot(input, target)
             left_out = (sample_weights == 0).unsqueeze(stable.class_dimension(input))
@@ -115,74 +91,23 @@ class SymbolicLoss(Loss):
 
     def _dense(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Loss of every sample from the full grid of (sample, output) entries."""
-        f = stable.predictions(self.kind, outputs)
-        values = self._entries(y, f, self.weights.to(f))
+        values = self._entries(y, stable.predictions(self.kind, outputs))
         if self.kind == "multiclass":
             return values.sum(stable.class_dimension(outputs))
         if self.kind == "regression" and values.ndim > 1:
             return values.flatten(1).sum(1)
         return values
 
-    def _entries(self, y: Tensor, f: Tensor, weights: Tensor) -> Tensor:
-        """ℓ(y, f), elementwise."""
-        edges = weights.unbind()
+    def _entries(self, y: Tensor, f: Tensor) -> Tensor:
+        """ℓ(y, f), elementwise, with the current weights."""
+        weights = self.weights.to(f).unbind()
         one = f.new_ones(())
         leaves = {"y": y, "f": f, "1": one, "-1": -one}
         return self._tree.fold(
             leaves.__getitem__,
             lambda primitive, arguments: primitive.torch(*arguments),
-            lambda value, _, edge: value * edges[edge],
+            lambda value, _, edge: value * weights[edge],
         )
-
-    def head(self, classes: int, weights: Tensor | None = None) -> Head:
-        """The loss of a sample given by class index as a function of the margin; not for the dense form.
-
-        Args:
-            classes: C.
-            weights: Weights of the edges [size - 1] to differentiate in; by default the current ones, as numbers.
-        """
-        assert self._program is not None
-        if weights is None:
-            key = classes, self.weights.data_ptr(), self.weights._version
-            if self._last[0] != key:
-                self._last = key, self._head(classes, self.weights.detach().double().cpu(), fixed=True)
-            return self._last[1]
-        return self._head(classes, weights, fixed=False)
-
-    def _head(self, classes: int, weights: Tensor, fixed: bool) -> Head:
-        assert self._program is not None
-
-        def at(y: float, f: float) -> Tensor:
-            return self._entries(weights.new_full((), y), weights.new_full((), f), weights)
-
-        constant = at(0.0, 0.25)
-        slope = torch.zeros_like(constant)
-        if self.form == "margin":
-            slope = 2.0 * (at(0.0, 0.75) - constant)
-            constant = constant - 0.25 * slope
-        constant = (classes - 1) * constant
-        if self._flat:
-            constant = constant + at(1.0, 0.5)
-        if fixed:
-            return Head(self._program, weights.tolist(), slope.item(), constant.item())
-        return Head(self._program, weights.unbind(), slope if self.form == "margin" else 0.0, constant)
-
-    def _settle(self) -> None:
-        """Choose the form, and compile the slice y = 1."""
-        self.form, self._program, self._last = "dense", None, (None, None)
-        finite = all(map(math.isfinite, self.weights.detach().tolist()))
-        if self.kind != "multiclass" or not finite:
-            return
-        expression = self.expression
-        self.form = forms.form(expression, fixed=not self.trainable)
-        if self.form != "dense":
-            root = specialise(expression, 1.0)
-            self._flat = root is None  # nothing to learn at the target: its value is a constant
-            self._program = compile_slice(root, None if self.trainable else expression.weights)
-
-    def _load_from_state_dict(self, *arguments: Any, **keywords: Any) -> None:
-        super()._load_from_state_dict(*arguments, **keywords)
-        self._settle()
 
     def save(self, path: str | os.PathLike[str], notes: Mapping[str, Any] | None = None) -> None:
         """Write the loss to a JSON file; see `symloss.losses.save`."""
