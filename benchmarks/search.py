@@ -1,7 +1,7 @@
 """Speed and memory of the search, against the plain implementation of `benchmarks.plain` and against the network alone.
 
     python -m benchmarks.search                  # everything, about 25 minutes on two idle cores
-    python -m benchmarks.search speed --seeds 2  # one part: speed, parts, growth
+    python -m benchmarks.search speed --seeds 2  # one part: speed, parts, growth, workers
 
 Writes `benchmarks/results/search_*.json` and `.md`. Every time is a ratio to a peer in the same run.
 """
@@ -84,6 +84,20 @@ def speed(seeds: int) -> None:
         }
     )  # fmt: skip
     save("search_speed", rows, "25 × 6 candidates on digits, MLP 64-64-10, batch 128, 250 + 500 steps; bests are means")
+
+
+def workers(seeds: int) -> None:
+    """Wall time of the same searches in one process and in two; the first search with two waits for them to start."""
+    task = load_task("digits", model="mlp")
+    discover(task, population_size=8, generations=1, seed=999, n_jobs=1)
+    rows: list[dict[str, Any]] = []
+    for seed in range(seeds):
+        row: dict[str, Any] = {"seed": seed, "workers": "starting" if seed == 0 else "there"}
+        for jobs in (1, 2):
+            row[f"wall s, {jobs}"] = timed(partial(discover, task, seed=seed, n_jobs=jobs, **BUDGET))[2]
+        rows.append({**row, "ratio": row["wall s, 1"] / row["wall s, 2"]})
+        print(json.dumps(rows[-1]), flush=True)
+    save("search_workers", rows, "25 × 6 candidates on digits: one process against two")
 
 
 def survivors(task: Task, settings: Settings, count: int) -> list[Expression]:
@@ -203,7 +217,9 @@ def growth() -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("all", "speed", "parts", "growth", "generation"), default="all")
+    parser.add_argument(
+        "part", nargs="?", choices=("all", "speed", "parts", "growth", "workers", "generation"), default="all"
+    )
     parser.add_argument("numbers", nargs="*", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
@@ -214,6 +230,8 @@ def main() -> None:
         parts()
     if options.part in ("all", "growth"):
         growth()
+    if options.part in ("all", "workers"):
+        workers(options.seeds)
     if options.part in ("all", "speed"):
         speed(options.seeds)
 
