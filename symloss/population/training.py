@@ -129,7 +129,7 @@ class Workspace:
         self.task, self.batch_size = task, batch_size
         self.kind = cast(Kind, task.kind)
         self.train, self.valid = task.train, task.valid
-        self.dtype, self.device = self.train.x.dtype, self.train.x.device
+        self.dtype, self.device = task.dtype, self.train.x.device
         if dense.runs_on(self.device, self.dtype):
             kernels.prepare(str(self.dtype).removeprefix("torch."))
         self.indices = not self.train.y.is_floating_point()

@@ -7,8 +7,10 @@ import math
 import pytest
 import torch
 
+from symloss.expression.parsing import parse
 from symloss.losses import SymbolicLoss
 from symloss.population.training import Sgd, Workspace, gradient_norms, matching_scale, metric, train, validation_metric
+from symloss.tasks import Task
 from tests.population.problems import LOSSES, MODELS, losses, task
 
 STEPS = 12
@@ -120,9 +122,29 @@ def test_metric_is_the_task_metric_and_infinite_for_nan(kind: str) -> None:
 def test_gradient_norms_scale_with_the_loss() -> None:
     workspace = Workspace(task("multiclass"), 16)
     own = gradient_norms(workspace, workspace.task_gradient, 1, seed=0, batch_seed=0)
-    from symloss.expression.parsing import parse
-
     found = [parse("-2.5*y*log(f)"), parse("0.0*y*f + y")]
     norms = gradient_norms(workspace, workspace.loss_gradient(found), 2, seed=0, batch_seed=0)
     assert norms[0].item() == pytest.approx(2.5 * own.item(), rel=1e-9)
     assert matching_scale(own, norms).tolist() == [pytest.approx(0.4), 0.0]
+
+
+def test_tokens_are_whole_numbers_but_rates_and_weights_are_not() -> None:
+    """A model on integer tokens trains as torch would: its precision is the task's, not its inputs'."""
+    tokens = torch.randint(0, 11, (60, 5), generator=torch.Generator().manual_seed(0))
+    parts = [(tokens[i::2], (tokens[i::2, 0] > 5).long()) for i in range(2)]
+    problem = Task(embedding_model, *parts, tokens=True)
+    workspace = Workspace(problem, 16)
+    assert workspace.dtype == torch.float32
+    rates = torch.tensor([0.5], dtype=workspace.dtype)
+    found = train(workspace, workspace.loss_gradient([parse("-0.6*y*log(0.9*f)")]), 1, STEPS, Sgd(rates), seed=5)
+    net, loss = problem.new_model(5), SymbolicLoss("-0.6*y*log(0.9*f)")
+    sgd = torch.optim.SGD(net.parameters(), 0.5)
+    for index in workspace.batches(len(problem.train), STEPS, 0):
+        sgd.zero_grad()
+        loss(net(problem.train.x[index]), problem.train.y[index]).backward()
+        sgd.step()
+    assert all(torch.allclose(a[0], b, atol=1e-5) for a, b in zip(found, net.parameters(), strict=True))
+
+
+def embedding_model() -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Embedding(11, 8), torch.nn.Flatten(), torch.nn.Linear(40, 2))
