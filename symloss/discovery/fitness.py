@@ -13,7 +13,6 @@ from symloss.discovery.settings import Settings
 from symloss.expression.expression import Expression
 from symloss.population.training import (
     Gradient,
-    Sgd,
     Workspace,
     gradient_norms,
     matching_scale,
@@ -84,10 +83,7 @@ def _bar(workspace: Workspace, settings: Settings) -> float:
 
 def task_loss_fitness(workspace: Workspace, settings: Settings, rates: Sequence[float]) -> list[float]:
     """The same measurement for the task loss (cross-entropy or mean squared error) at each learning rate."""
-    optimiser = Sgd(
-        torch.tensor(list(rates), dtype=workspace.dtype, device=workspace.device),
-        settings.momentum, settings.nesterov, settings.weight_decay,
-    )  # fmt: skip
+    optimiser = optimiser_of(settings, torch.tensor(list(rates), dtype=workspace.dtype, device=workspace.device))
     parameters = train(
         workspace, workspace.task_gradient, len(rates), settings.fitness_steps, optimiser,
         seed=settings.seed, batch_seed=settings.seed,

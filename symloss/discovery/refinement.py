@@ -97,8 +97,7 @@ def _refine_by_steps(
             held_out = workspace.pick(workspace.valid, valid[number])
             initial = workspace.initial(seed)
             if inner == 1:
-                x, target = batches[0]
-                start = Start(initial, target, *workspace.shared_forward(seed, x, (settings.seed, number)))
+                start = Start.at(workspace, initial, batches[0])
                 gradient = one_step(
                     workspace, objective, weights, start, held_out, optimiser, scale_free=settings.scale_free
                 )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from symloss.expression.expression import Expression
+from symloss.expression.primitives import TERMINALS
 from symloss.expression.slices import Node, specialise
 from symloss.population import kernels
 from symloss.population.predictions import Kind
@@ -21,9 +22,13 @@ Program = tuple[Any, Any, Any, Any]
 
 def compilable(expressions: Sequence[Expression], device: torch.device | str, dtype: torch.dtype) -> bool:
     """Whether the compiled loops can take these expressions."""
-    known = _CODES.keys() | {"y", "f", "1", "-1"}
-    floats = dtype in (torch.float32, torch.float64)
-    return torch.device(device).type == "cpu" and floats and all(known.issuperset(e.nodes) for e in expressions)
+    known = _CODES.keys() | set(TERMINALS)
+    return runs_on(torch.device(device), dtype) and all(known.issuperset(e.nodes) for e in expressions)
+
+
+def runs_on(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether there are compiled loops for this device and precision."""
+    return device.type == "cpu" and dtype in (torch.float32, torch.float64)
 
 
 def program(expressions: Sequence[Expression], y: float | None, freeze: bool, dtype: Any) -> Program:

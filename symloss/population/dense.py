@@ -14,8 +14,8 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from symloss.population import dense_kernels, kernels
-from symloss.population.compiled import CompiledObjective, program, scratch_for
+from symloss.population import dense_kernels
+from symloss.population.compiled import CompiledObjective, runs_on
 from symloss.population.networks import DenseNetwork, Parameters
 
 if TYPE_CHECKING:
@@ -28,11 +28,6 @@ _LARGEST = 256 * 2**20  # bytes of initial weights that a refinement holds at on
 def usable(workspace: Workspace) -> bool:
     """Whether the compiled loops can train the networks of this workspace."""
     return isinstance(workspace.network, DenseNetwork) and runs_on(workspace.device, workspace.dtype)
-
-
-def runs_on(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether there are compiled loops for this device and precision."""
-    return device.type == "cpu" and dtype in (torch.float32, torch.float64)
 
 
 def refinable(workspace: Workspace, objective: object, steps: int) -> bool:
@@ -51,18 +46,17 @@ def train(
     scale: Tensor | None,
 ) -> Parameters:
     """Train `count` models; under the task loss if there is no objective. Returns parameters, [P, ...] each."""
-    theta = _row(start).expand(count, -1).contiguous()
+    theta = row(start).expand(count, -1).contiguous()
     ones = torch.ones(count, dtype=workspace.dtype)
     rates = ones * optimiser.learning_rate
-    if objective is None:
-        empty = program([], None, True, theta.numpy().dtype)
-        losses: tuple[Any, ...] = ((empty, empty), np.empty(0, theta.numpy().dtype), scratch_for([empty]))
-    else:
-        losses = (objective.programs, objective.weights.numpy(), objective.scratch)
+    losses = objective
+    if losses is None:
+        losses = CompiledObjective([], workspace.kind, indices=workspace.indices, freeze=True, dtype=workspace.dtype)
     with threadpool_limits(1, user_api="blas"):
         dense_kernels.train(
-            kernels.KINDS[workspace.kind], objective is None, *losses, _layers(workspace, start), theta.numpy(),
-            rates.numpy(), (ones if scale is None else scale.contiguous()).numpy(),
+            losses.kind, objective is None, losses.programs, losses.weights.numpy(), losses.scratch,
+            _layers(workspace, start), theta.numpy(), rates.numpy(),
+            (ones if scale is None else scale.contiguous()).numpy(),
             float(optimiser.momentum), bool(optimiser.nesterov), float(optimiser.weight_decay),
             *_data(workspace, workspace.train), batches.numpy(),
         )  # fmt: skip
@@ -85,7 +79,7 @@ def refine(
     weights = objective.weights.double().numpy().copy()
     with threadpool_limits(1, user_api="blas"):
         dense_kernels.refine(
-            kernels.KINDS[workspace.kind], objective.programs, weights, np.array(offsets, np.int64), objective.scratch,
+            objective.kind, objective.programs, weights, np.array(offsets, np.int64), objective.scratch,
             _layers(workspace, workspace.initial(seeds[0])), starts.numpy(), float(optimiser.first_step),
             float(optimiser.weight_decay), bool(scale_free), float(step_size),
             (*_data(workspace, workspace.train), batches[0].numpy()),
@@ -94,7 +88,7 @@ def refine(
     return torch.from_numpy(weights)
 
 
-def _row(parameters: Parameters) -> Tensor:
+def row(parameters: Parameters) -> Tensor:
     """All parameters of one model as [total]."""
     return torch.cat([p.reshape(-1) for p in parameters])
 

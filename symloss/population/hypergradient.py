@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Literal
 
 import torch
@@ -45,6 +46,12 @@ class Start:
     logits: Tensor
     f: Tensor
     saved: Any
+
+    @classmethod
+    def at(cls, workspace: Workspace, parameters: Parameters, batch: Batch) -> Start:
+        """Run the network at θ₀ on the training batch."""
+        logits, saved = workspace.network.forward_shared(parameters, batch[0])
+        return cls(parameters, batch[1], logits, predict(logits, workspace.kind), saved)
 
 
 def one_step(
@@ -132,9 +139,7 @@ def several_steps(
         dL_task/dφ, [edges].
     """
     rate, decay = optimiser.learning_rate, optimiser.weight_decay
-    spans = [0]
-    for e in expressions:
-        spans.append(spans[-1] + e.size - 1)
+    spans = [0, *accumulate(e.size - 1 for e in expressions)]
 
     def loss(parameters: Parameters, phi: Tensor, batch: Batch) -> Tensor:
         f = predict(workspace.network.call(parameters, batch[0]), workspace.kind)

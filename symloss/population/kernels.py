@@ -11,6 +11,7 @@ compiler see that strips do not overlap, and use vector instructions.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import subprocess
@@ -57,7 +58,9 @@ def cached(function: Callable[..., Any]) -> Callable[..., Any]:
     return result
 
 
+@functools.cache
 def _newest() -> float:
+    """When a file of this room changed last."""
     return max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
 
 

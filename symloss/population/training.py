@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from symloss.expression.expression import Expression
-from symloss.population import dense, kernels
+from symloss.population import dense
 from symloss.population.compiled import CompiledObjective
-from symloss.population.networks import DenseNetwork, FunctionalNetwork, Network, Parameters, network_for, trainable
+from symloss.population.networks import FunctionalNetwork, Network, Parameters, network_for, trainable
 from symloss.population.objective import Objective, make_objective
 from symloss.population.predictions import Kind, predict, task_gradient
 from symloss.tasks.models import seeded
@@ -130,44 +130,22 @@ class Workspace:
         self.kind = cast(Kind, task.kind)
         self.train, self.valid = task.train, task.valid
         self.dtype, self.device = task.dtype, self.train.x.device
-        if dense.runs_on(self.device, self.dtype):
-            kernels.prepare(str(self.dtype).removeprefix("torch."))
         self.indices = not self.train.y.is_floating_point()
         with seeded(0):
             self.network: Network = network_for(task.make_model(), self.train.x[:2])
         self._weights: _Memo[Parameters] = _Memo()
         self._starts: _Memo[Tensor] = _Memo()
-        self._remembered: dict[Any, Any] = {}
-        self._forwards: _Memo[tuple[Tensor, Tensor, Any]] = _Memo()
-        self._batches: dict[tuple[int, int, int], Tensor] = {}
+        self._remembered: _Memo[Any] = _Memo()
+        self._batches: _Memo[Tensor] = _Memo()
 
     def initial(self, seed: int) -> Parameters:
         """Initial parameters of the model with this seed."""
         return self._weights.get(seed, lambda: [p.clone() for p in trainable(self.task.new_model(seed))])
 
-    def shared_forward(self, seed: int, x: Tensor, place: tuple[int, int]) -> tuple[Tensor, Tensor, Any]:
-        """Logits and predictions [1, C, B] at the initial parameters of this seed, and what derivatives there need.
-
-        Nothing of it depends on a loss: it is computed once for all candidates of a search.
-
-        Args:
-            seed: Of the initial parameters.
-            x: The batch.
-            place: What identifies the batch: seed of its order, and its number.
-        """
-
-        def compute() -> tuple[Tensor, Tensor, Any]:
-            logits, saved = self.network.forward_shared(self.initial(seed), x)
-            return logits, predict(logits, self.kind), saved
-
-        if not isinstance(self.network, DenseNetwork):  # the graph that others save is large
-            return compute()
-        return self._forwards.get((seed, *place), compute)
-
     def batches(self, count: int, steps: int, seed: int) -> Tensor:
         """Indices [steps, B] of shuffled epochs over `count` samples, last incomplete batch dropped."""
-        key = (count, steps, seed)
-        if key not in self._batches:
+
+        def compute() -> Tensor:
             generator = torch.Generator().manual_seed(seed)
             size = min(self.batch_size, count)
             per_epoch = count // size
@@ -175,8 +153,9 @@ class Workspace:
                 torch.randperm(count, generator=generator)[: per_epoch * size].view(per_epoch, size)
                 for _ in range(math.ceil(steps / per_epoch))
             ]
-            self._batches[key] = torch.cat(epochs)[:steps].to(self.device)
-        return self._batches[key]
+            return torch.cat(epochs)[:steps].to(self.device)
+
+        return self._batches.get((count, steps, seed), compute)
 
     def pick(self, split: Any, index: Tensor) -> tuple[Tensor, Tensor]:
         """Samples x [B, ...] and targets: class indices [B], or [C, B]."""
@@ -199,15 +178,12 @@ class Workspace:
 
     def remembered(self, key: Any, compute: Callable[[], T]) -> T:
         """What `compute` gave for this key the first time."""
-        if key not in self._remembered:
-            self._remembered[key] = compute()
-        value: T = self._remembered[key]
+        value: T = self._remembered.get(key, compute)
         return value
 
     def starts(self, seeds: Sequence[int]) -> Tensor:
         """Initial parameters of the models of these seeds, each as one row: [seeds, total]."""
-        rows = lambda: torch.stack([torch.cat([p.reshape(-1) for p in self.initial(seed)]) for seed in seeds])  # noqa: E731
-        return self._starts.get(tuple(seeds), rows)
+        return self._starts.get(tuple(seeds), lambda: torch.stack([dense.row(self.initial(seed)) for seed in seeds]))
 
     def loss_gradient(self, expressions: Sequence[Expression]) -> LossGradient:
         """Gradient of the expressions' losses at the logits, with their own weights."""

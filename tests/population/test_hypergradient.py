@@ -34,8 +34,7 @@ class Setting:
         self.valid = self.workspace.pick(self.task.valid, self.workspace.batches(len(self.task.valid), 1, 1)[0])
 
     def one_step(self) -> Tensor:
-        x, target = self.train[0]
-        start = Start(self.initial, target, *self.workspace.shared_forward(3, x, (0, 0)))
+        start = Start.at(self.workspace, self.initial, self.train[0])
         with torch.no_grad():
             return one_step(
                 self.workspace,
@@ -134,7 +133,7 @@ def test_linear_model_with_squared_error_in_closed_form() -> None:
     x, target = workspace.pick(workspace.train, workspace.batches(60, 1, 0)[0])
     valid = workspace.pick(workspace.valid, workspace.batches(60, 1, 1)[0])
     weight, bias = workspace.initial(3)
-    start = Start([weight, bias], target, *workspace.shared_forward(3, x, (0, 0)))
+    start = Start.at(workspace, [weight, bias], (x, target))
     found = one_step(workspace, objective, objective.weights, start, valid, Sgd(rate))
 
     a, b, c = e.weights[0], e.weights[1], e.weights[2]
