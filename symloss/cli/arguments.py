@@ -32,7 +32,7 @@ ModelOptions = Annotated[
     typer.Option("--model-option", metavar="NAME=VALUE", help="Option of the model, such as hidden=64,64. Repeatable."),
 ]
 SplitSeed = Annotated[int, typer.Option("--split-seed", min=0, help="Seed of the split of the data.")]
-Jobs = Annotated[int, typer.Option("--jobs", help="Processes; -1 takes one per core. Results do not depend on it.")]
+Jobs = Annotated[int, typer.Option("--jobs", help="Workers; -1 takes one per core. Results do not depend on it.")]
 
 
 def read_loss(text: str, kind: str | None = None) -> nn.Module:

@@ -1,18 +1,21 @@
 """The command `symloss`: the commands under one name, and what becomes of errors.
 
 Exit status: 0 if all went well; 2 after a mistake in what was asked for, told in one line on stderr; 1 after a defect
-of symloss, also in one line (SYMLOSS_DEBUG=1 shows the traceback); 130 after Ctrl-C, even where results were kept;
-141 if the reader of the output went away.
+of symloss, also in one line (SYMLOSS_DEBUG=1 shows the traceback); 130 after Ctrl-C or SIGTERM, even where results were
+kept; 141 if the reader of the output went away.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import current_thread, main_thread
 from typing import Any
 
 import typer
@@ -70,10 +73,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # whatever cannot be written there is written with escapes
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _terminated_as_interrupted():
         if not sys.warnoptions and not os.environ.get(DEBUG):
             warnings.simplefilter("ignore")  # of libraries, to their developers
         return _run([f" {word}" if _FORMULA.match(word) else word for word in given])
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, which a cluster sends before it kills, does what Ctrl-C does."""
+    if current_thread() is not main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    handler = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _run(words: list[str]) -> int:

@@ -1,22 +1,27 @@
-"""Executor: where the chunks of a generation are computed: in this process, or by joblib's workers."""
+"""Executor: where the chunks of a generation are computed: here, in threads of this process, or by joblib's workers."""
 
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import signal
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from itertools import pairwise
+from multiprocessing import current_process
 from threading import Thread, current_thread, main_thread
+from time import sleep
 from typing import Any, TypeVar
 
 import cloudpickle
 import joblib
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from symloss.discovery.settings import Settings
 from symloss.errors import SearchError
@@ -27,6 +32,9 @@ T = TypeVar("T")
 
 FEWEST_SHARED = 4
 """From this many candidates on the number of chunks is even, so that two workers are both busy."""
+
+MOST_PER_CORE = 16
+"""Workers that may be asked for, for each core."""
 
 
 def split(count: int, chunk_size: int) -> list[slice]:
@@ -46,15 +54,17 @@ def split(count: int, chunk_size: int) -> list[slice]:
 class Executor:
     """Applies a function to chunks, in order; use it as a context manager.
 
-    Inside the context torch computes with one thread here and in every worker (more are slower on small tensors, and
-    the results would depend on their number); afterwards the number is restored. Workers start in the background, and
-    until they are there chunks are computed here, so that a short search does not wait for them. They stay from chunk
-    to chunk and from search to search. The task goes to each of them once, its tensors through memory that joblib maps.
+    Inside the context torch and BLAS compute with one thread here and in every worker (more are slower on small
+    tensors, and the results would depend on their number); afterwards the number is restored. Processes start in the
+    background, and until they are there chunks are computed here, so that a short search does not wait for them. They
+    stay from chunk to chunk and from search to search. The task goes to each of them once, its tensors through memory
+    that joblib maps.
 
     Args:
         task: The task that each call is about.
         n_jobs: Workers; 1 computes in this process, -1 takes one per core.
-        backend: Name of a backend for `joblib.parallel_config`; `"loky"` is processes on this machine.
+        backend: `"threading"` for threads of this process, which is for functions that give up Python's lock, or the
+            name of a backend for `joblib.parallel_config`; `"loky"` is processes on this machine.
         options: Further options of that backend.
 
     Raises:
@@ -66,18 +76,27 @@ class Executor:
 
     def __init__(self, task: Task, n_jobs: int = 1, backend: str = "loky", **options: Any) -> None:
         if isinstance(n_jobs, bool) or not isinstance(n_jobs, int) or n_jobs == 0:
-            raise SearchError(f"n_jobs is a number of processes, or -1 for one per core; received {n_jobs!r}")
+            raise SearchError(f"n_jobs is a number of workers, or -1 for one per core; received {n_jobs!r}")
+        cores = joblib.cpu_count()
+        if n_jobs > cores * MOST_PER_CORE:
+            raise SearchError(
+                f"n_jobs is at most {cores * MOST_PER_CORE} on this machine ({MOST_PER_CORE} per core; one per core is "
+                f"the fastest, which is -1); received {n_jobs}"
+            )
         self.task = task
-        self.n_jobs = n_jobs if n_jobs > 0 else max(joblib.cpu_count() + 1 + n_jobs, 1)
+        self.n_jobs = n_jobs if n_jobs > 0 else max(cores + 1 + n_jobs, 1)
         self._backend = backend
         self._options = {"inner_max_num_threads": 1, **options} if backend == "loky" else options
         self._threads = ExitStack()
-        self._workers: _Workers | None = None
-        self._parcel = None if self.n_jobs == 1 and backend == "loky" else (uuid.uuid4().hex, *_pack(task))
+        self._workers: _Workers | _Threads | None = None
+        alone = backend == "threading" or (self.n_jobs == 1 and backend == "loky")
+        self._parcel = None if alone else (uuid.uuid4().hex, *_pack(task))
 
     def __enter__(self) -> Executor:
         self._threads.enter_context(_one_thread())
-        if self._parcel is not None:
+        if self._backend == "threading" and self.n_jobs > 1:
+            self._workers = _Threads(self.n_jobs, self.task)
+        elif self._parcel is not None:
             with joblib.parallel_config(self._backend, **self._options):
                 self._workers = _Workers(self.n_jobs, self._parcel)
         return self
@@ -105,6 +124,31 @@ class Executor:
             yield function(self.task, settings, *chunk)
 
 
+class _Threads:
+    """Threads of this process, which share the task and what is computed once for it."""
+
+    def __init__(self, n_jobs: int, task: Task) -> None:
+        self._task = task
+        self._pool = ThreadPoolExecutor(n_jobs, "symloss", torch.set_num_threads, (1,))
+
+    def ready(self, patience: float) -> bool:
+        """Threads always are."""
+        return True
+
+    def map(self, function: Callable[..., T], settings: Settings, chunks: Sequence[tuple[Any, ...]]) -> Iterator[T]:
+        results = [self._pool.submit(function, self._task, settings, *chunk) for chunk in chunks]
+        try:
+            for result in results:
+                yield result.result()
+        finally:
+            for result in results:
+                result.cancel()
+
+    def close(self, at_once: bool) -> None:
+        """Let go of the threads; what is being computed can only end by itself."""
+        self._pool.shutdown(wait=not at_once, cancel_futures=True)
+
+
 class _Workers:
     """joblib's workers, all holding one task."""
 
@@ -114,7 +158,7 @@ class _Workers:
         self._parallel = joblib.Parallel(n_jobs, return_as="generator", **sending)
         self._parallel.__enter__()
         self._failure: BaseException | None = None
-        with _deaf_to_interrupts():
+        with deaf_to_interrupts():
             greetings = self._parallel(joblib.delayed(_work)(*parcel, _greet, None, ()) for _ in range(n_jobs))
         self._starting = Thread(target=self._await_greetings, args=(greetings,), daemon=True)
         self._starting.start()
@@ -176,8 +220,23 @@ def _work(
     global _held
     if _held[0] != key:
         torch.set_num_threads(1)
+        _follow_parent()
         _held = (key, _unpack(shell, arrays))
     return function(_held[1], settings, *chunk)
+
+
+@cache
+def _follow_parent() -> None:
+    """End this worker as soon as the process that started it is gone, even where that was killed."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            sleep(0.5)
+        os._exit(1)
+
+    if current_process().name.startswith("Loky"):  # a cluster's workers are not ours to end
+        Thread(target=watch, daemon=True).start()
 
 
 def _greet(task: Any, settings: Any) -> None:
@@ -237,8 +296,8 @@ def _unpack(shell: bytes, arrays: list[Any]) -> Any:
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes that start inside ignore Ctrl-C, which a terminal sends to all: this one ends them, in silence."""
+def deaf_to_interrupts() -> Iterator[None]:
+    """Ctrl-C does nothing inside, nor ever in processes that start inside: a terminal sends it to those as well."""
     if current_thread() is not main_thread():
         yield
         return
@@ -254,6 +313,7 @@ def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(threads)

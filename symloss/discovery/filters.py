@@ -10,6 +10,8 @@ from torch import Tensor
 
 from symloss.discovery.settings import Settings
 from symloss.expression.expression import Expression
+from symloss.population import dense
+from symloss.population.compiled import CompiledObjective
 from symloss.population.forest import Forest
 from symloss.population.predictions import Kind, predict, prediction_product
 from symloss.population.training import Workspace, metric
@@ -17,6 +19,7 @@ from symloss.population.training import Workspace, metric
 _PROBABILITIES = 15
 _NEW_WEIGHT = 0.01  # weights this near to 1 are those a tree was born with
 _DIGITS = 2
+_STEP_SIZE = 0.01  # of Adam in the rejection protocol
 
 
 def fingerprints(expressions: Sequence[Expression], kind: Kind) -> list[str | None]:
@@ -113,9 +116,12 @@ def passes_rejection(workspace: Workspace, settings: Settings, expressions: Sequ
 def _descend(
     workspace: Workspace, expressions: Sequence[Expression], outputs: Tensor, target: Tensor, steps: int
 ) -> Tensor:
-    """Adam on the outputs themselves."""
+    """Adam on the outputs themselves, in place."""
     objective = workspace.objective(expressions, freeze=True)
-    adam = Adam(outputs, 0.01)
+    if isinstance(objective, CompiledObjective):
+        dense.descend(objective, outputs, target, steps, _STEP_SIZE)
+        return outputs
+    adam = Adam(outputs, _STEP_SIZE)
     for _ in range(steps):
         f = predict(outputs, workspace.kind)
         adam.step(objective.logits_gradient(f, target))

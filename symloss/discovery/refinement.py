@@ -51,8 +51,7 @@ def refine(workspace: Workspace, settings: Settings, expressions: Sequence[Expre
     objective = workspace.objective(expressions, freeze=False, shared=True)
     steps = settings.refinement_steps
     sizes = [e.size - 1 for e in expressions]
-    if settings.inner_steps == 1 and dense.refinable(workspace, objective, steps):
-        assert isinstance(objective, CompiledObjective)
+    if isinstance(objective, CompiledObjective) and settings.inner_steps == 1 and dense.refinable(workspace, steps):
         offsets = [0, *accumulate(sizes)]
         weights = dense.refine(
             workspace, objective, offsets, _seeds(settings), _batches(workspace, settings), optimiser_of(settings),

@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.random import RandomState
 
+from symloss.discovery import stages as stage_functions
 from symloss.discovery.executor import Executor
 from symloss.discovery.methods import METHODS
 from symloss.discovery.record import RunConfig, write_toml
@@ -52,7 +53,8 @@ def discover(
         out: Directory to keep the run in, new or empty; None keeps it in memory.
         guesses: Expressions (or texts) to start from. Each enters as it is and refined, so that the search never ends
             worse than the best of them.
-        n_jobs: Processes; 1 is this one, -1 one per core.
+        n_jobs: Workers, -1 for one per core: threads for models of linear layers on the CPU, whose training gives up
+            Python's lock, otherwise processes.
         callbacks: Called with a `GenerationEvent` after each generation.
         progress: True writes one line per generation to stderr, None does so if stderr is a terminal, False never; a
             function is called with each `GenerationEvent` instead.
@@ -82,7 +84,7 @@ def discover(
         primitives=tuple(row.name for row in primitives.search_set()),
     )
     METHODS[method]((), resolved, RandomState(resolved.seed), config.guesses)  # bad guesses and limits end it here
-    executor = Executor(own, n_jobs)
+    executor = _executor(own, resolved, n_jobs, stages)
     directory = None if out is None else RunDirectory.create(out, config, overwrite)
     return _run(Search(own, config, executor, _listeners(callbacks, progress), directory, stages))
 
@@ -125,7 +127,8 @@ def resume(
         if saved is None and run.candidates(config.task["kind"]):
             raise RunError(f"{run.path} has candidates but no checkpoint.json; restore it or start a new run")
         candidates = run.candidates(config.task["kind"], saved.candidates if saved else 0)
-        search = Search(own, config, Executor(own, n_jobs), _listeners(callbacks, progress), run, stages)
+        executor = _executor(own, config.settings, n_jobs, stages)
+        search = Search(own, config, executor, _listeners(callbacks, progress), run, stages)
         if saved is not None:
             search.restore(saved, candidates)
             run.truncate(saved.candidates)
@@ -135,6 +138,12 @@ def resume(
         run.close()
         raise
     return _run(search)
+
+
+def _executor(task: Task, settings: Settings, n_jobs: int, functions: Stages | None) -> Executor:
+    """Workers for these functions; other functions than symloss's own may do anything, so that they get processes."""
+    backend = stage_functions.backend(task, settings) if functions is None and n_jobs != 1 else "loky"
+    return Executor(task, n_jobs, backend)
 
 
 def _run(search: Search) -> SearchResult:

@@ -16,7 +16,7 @@ from numpy.random import RandomState
 from symloss.discovery import evolution, filters, fitness, stages
 from symloss.discovery.archive import STAGES, Archive, Candidate
 from symloss.discovery.evolution import Individual
-from symloss.discovery.executor import Executor, split
+from symloss.discovery.executor import Executor, deaf_to_interrupts, split
 from symloss.discovery.methods import METHODS, Proposal
 from symloss.discovery.record import Checkpoint, Generation, RunConfig
 from symloss.discovery.result import GenerationEvent, SearchResult
@@ -28,6 +28,8 @@ from symloss.tasks.task import Task
 
 INITIAL_DRAWS = 20
 """Initial populations that are drawn, while all of each is rejected, before a search gives up."""
+SCREENED_TOGETHER = 128
+"""Most candidates that go through the rejection protocol at once."""
 
 Callback = Callable[[GenerationEvent], object]
 
@@ -38,7 +40,7 @@ def _tuned_rate(task: Task, settings: Settings) -> float:
 
 @dataclass(frozen=True)
 class Stages:
-    """The functions that judge candidates; `develop` is the one that workers run.
+    """The functions that judge candidates; workers run `screen` and `develop`.
 
     Args:
         fingerprints: `(expressions, kind)` -> a text for each, equal for twins; None: the gradient is zero.
@@ -118,9 +120,7 @@ class Search:
             stopped = "interrupted"
         except _TimeLimit:
             stopped = "time limit reached"
-        try:
-            self._finish(stopped)
-        except KeyboardInterrupt:  # impatience must not cost what was found
+        with deaf_to_interrupts():  # impatience must not cost what was found
             self._finish(stopped)
         return SearchResult(
             config=self.config,
@@ -211,8 +211,9 @@ class Search:
         """Entries that pass the rejection protocol, and guesses that are taken as they are."""
         asked = [entry for entry in entries if entry.proposal.refine or not entry.proposal.guess]
         expressions = [entry.proposal.expression for entry in asked]
-        with self._timed("screen"):
-            passed = self.functions.screen(self.task, self.settings, expressions) if asked else []
+        work = [(expressions[part],) for part in split(len(asked), SCREENED_TOGETHER)]
+        with self._timed("screen"), closing(self.executor.map(self.functions.screen, self.settings, work)) as done:
+            passed = [good for chunk in done for good in chunk]
         reason = "minimising the loss over the predictions does not improve the task metric"
         for entry, good in zip(asked, passed, strict=True):
             if not good:

@@ -79,7 +79,7 @@ class Settings:
     nesterov: bool = False
     weight_decay: float = 0.0
     scale_free: bool = False
-    chunk_size: int = 16
+    chunk_size: int = 8
     target_fitness: float | None = None
     time_limit: float | None = None
     device: str = "cpu"

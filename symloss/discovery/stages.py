@@ -6,12 +6,15 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from threading import Lock
 
 from symloss.discovery.filters import passes_rejection
 from symloss.discovery.fitness import fitness
 from symloss.discovery.refinement import refine
 from symloss.discovery.settings import Settings
+from symloss.expression import primitives
 from symloss.expression.expression import Expression
+from symloss.population import dense
 from symloss.population.training import Workspace
 from symloss.tasks.task import Task
 
@@ -19,8 +22,6 @@ REJECTED = "rejected"
 DIVERGED = "diverged"
 REJECTED_AFTER = "rejected after refinement"
 EVALUATED = "evaluated"
-
-_SCREENED_TOGETHER = 128
 
 
 @dataclass(frozen=True)
@@ -45,25 +46,34 @@ class Outcome:
 
 
 _workspaces: list[Workspace] = []  # the last few, newest first
+_making = Lock()
 
 
 def workspace(task: Task, settings: Settings) -> Workspace:
     """The workspace of a task, made once per process."""
-    for made in _workspaces:
-        if made.task is task and made.batch_size == settings.batch_size:
-            return made
-    _workspaces.insert(0, Workspace(task, settings.batch_size))
-    del _workspaces[2:]
-    return _workspaces[0]
+    with _making:
+        for made in _workspaces:
+            if made.task is task and made.batch_size == settings.batch_size:
+                return made
+        _workspaces.insert(0, Workspace(task, settings.batch_size))
+        del _workspaces[2:]
+        return _workspaces[0]
+
+
+def backend(task: Task, settings: Settings) -> str:
+    """Where several workers run these stages: `"threading"` where they are compiled loops throughout, else `"loky"`.
+
+    The loops give up Python's lock and draw no random numbers. Everything else needs processes: torch's generator, from
+    which it may draw, belongs to the whole process.
+    """
+    shared = workspace(task, settings)
+    compiled = settings.inner_steps == 1 and dense.refinable(shared, settings.refinement_steps)
+    return "threading" if compiled and not primitives.registered() else "loky"
 
 
 def screen(task: Task, settings: Settings, expressions: Sequence[Expression]) -> list[bool]:
     """Rejection protocol for each expression with its weights as they are: P booleans."""
-    shared = workspace(task, settings)
-    passed: list[bool] = []
-    for start in range(0, len(expressions), _SCREENED_TOGETHER):
-        passed += passes_rejection(shared, settings, expressions[start : start + _SCREENED_TOGETHER])
-    return passed
+    return passes_rejection(workspace(task, settings), settings, expressions)
 
 
 def develop(

@@ -86,10 +86,14 @@ class CompiledObjective:
         result = f.new_empty(self.count, f.shape[1], f.shape[2])
         chosen = (self.weights if weights is None else weights).numpy()
         rows = _rows(f)
-        y, indices = (rows[0], target.numpy()) if self.indices else (target.reshape(-1).numpy(), self._none)
+        y, indices = self.targets(rows, target)
         self._last = (self.kind, self.programs, chosen, self.scratch, rows, y, indices, f.shape[2])
         kernels.logits_gradient(*self._last, _rows(result))
         return result
+
+    def targets(self, rows: Any, target: Tensor) -> tuple[Any, Any]:
+        """A target as the loops take it: y as a row [C B] (with class indices any row), and the indices or nothing."""
+        return (rows[0], target.numpy()) if self.indices else (target.reshape(-1).numpy(), self._none)
 
     def weight_gradient(self, tangent: Tensor) -> Tensor:
         """∂/∂φ of Σ (gradient at the logits) · tangent at the last call of `logits_gradient`, [edges]."""

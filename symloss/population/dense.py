@@ -30,10 +30,9 @@ def usable(workspace: Workspace) -> bool:
     return isinstance(workspace.network, DenseNetwork) and runs_on(workspace.device, workspace.dtype)
 
 
-def refinable(workspace: Workspace, objective: object, steps: int) -> bool:
-    """Whether they can refine this objective in so many meta-steps."""
-    size = steps * workspace.task.parameters * workspace.train.x.element_size()
-    return usable(workspace) and isinstance(objective, CompiledObjective) and size <= _LARGEST
+def refinable(workspace: Workspace, steps: int) -> bool:
+    """Whether they can refine losses in so many meta-steps."""
+    return usable(workspace) and steps * workspace.task.parameters * workspace.train.x.element_size() <= _LARGEST
 
 
 def train(
@@ -86,6 +85,15 @@ def refine(
             (*_data(workspace, workspace.valid), batches[1].numpy()),
         )  # fmt: skip
     return torch.from_numpy(weights)
+
+
+def descend(objective: CompiledObjective, outputs: Tensor, target: Tensor, steps: int, step_size: float) -> None:
+    """Minimise each loss over the outputs [P, C, B] (contiguous) themselves, in place, by Adam."""
+    rows = outputs.view(len(outputs), -1).numpy()
+    dense_kernels.descend(
+        objective.kind, objective.programs, objective.weights.numpy(), objective.scratch, rows,
+        *objective.targets(rows, target), outputs.shape[2], steps, step_size,
+    )  # fmt: skip
 
 
 def row(parameters: Parameters) -> Tensor:

@@ -131,17 +131,21 @@ def _predict(kind: int, logits: Any, f: Any, batch: int, k: Any) -> None:
     if kind == MULTICLASS:
         largest, total = logits[:batch].copy(), np.zeros(batch, f.dtype)
         for begin in range(batch, logits.shape[0], batch):
+            row = logits[begin : begin + batch]
             for j in range(batch):
-                largest[j] = max(largest[j], logits[begin + j])
+                largest[j] = max(largest[j], row[j])
         for begin in range(0, logits.shape[0], batch):
+            row, out = logits[begin : begin + batch], f[begin : begin + batch]
             for j in range(batch):
-                f[begin + j] = vector_math.exp(logits[begin + j] - largest[j])
-                total[j] += f[begin + j]
+                out[j] = vector_math.exp(row[j] - largest[j])
+            for j in range(batch):
+                total[j] += out[j]
         for j in range(batch):
             total[j] = k[1] / total[j]
         for begin in range(0, logits.shape[0], batch):
+            out = f[begin : begin + batch]
             for j in range(batch):
-                f[begin + j] *= total[j]
+                out[j] *= total[j]
     elif kind == BINARY:
         for j in range(logits.shape[0]):
             f[j] = k[1] / (k[1] + vector_math.exp(-logits[j]))
@@ -299,12 +303,41 @@ def _orthogonal(v: Any, gradient: Any, scale: Any, norm: Any, k: Any) -> None:
 
 @compiled_inside
 def _adam(value: Any, mean: Any, square: Any, gradient: Any, step: int, rate: float) -> None:
-    """One step of Adam with its usual constants."""
-    first, second = 1 - 0.9**step, 1 - 0.999**step
+    """One step of Adam with its usual constants; elementwise, so that a NaN stays where it arose."""
+    t = value.dtype.type
+    alpha, first, second = t(rate), t(1 - 0.9**step), t(1 - 0.999**step)
+    a, b, tiny = t(0.1), t(0.001), t(1e-8)
     for i in range(len(value)):
-        mean[i] += 0.1 * (gradient[i] - mean[i])
-        square[i] += 0.001 * (gradient[i] * gradient[i] - square[i])
-        value[i] -= rate * (mean[i] / first) / (np.sqrt(square[i] / second) + 1e-8)
+        mean[i] += a * (gradient[i] - mean[i])
+        square[i] += b * (gradient[i] * gradient[i] - square[i])
+        value[i] -= alpha * (mean[i] / first) / (np.sqrt(square[i] / second) + tiny)
+
+
+@cached
+def descend(
+    kind: int,
+    programs: Any,
+    weights: Any,
+    scratch: Any,
+    outputs: Any,
+    y: Any,
+    indices: Any,
+    batch: int,
+    steps: int,
+    step_size: float,
+) -> None:
+    """Minimise each loss over the outputs [P, C B] themselves, in place, by Adam; the target as in `loss_gradient`."""
+    k = constants(weights)
+    size = outputs.shape[1]
+    f, gradient = np.empty(size, outputs.dtype), np.empty(size, outputs.dtype)
+    mean, square = np.empty(size, outputs.dtype), np.empty(size, outputs.dtype)
+    work = np.empty((3, size), outputs.dtype)
+    for p in range(outputs.shape[0]):
+        mean[:], square[:] = k[0], k[0]
+        for step in range(steps):
+            _predict(kind, outputs[p], f, batch, k)
+            loss_gradient(kind, programs, p, weights, scratch, f, y, indices, batch, work, gradient, k)
+            _adam(outputs[p], mean, square, gradient, step + 1, step_size)
 
 
 @cached

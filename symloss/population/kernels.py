@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -43,11 +44,11 @@ compiled_inside = njit(error_model="numpy", fastmath=_FAST)
 def cached(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile at first use and keep the machine code on disk, where a directory can be written.
 
-    Numba looks at the date of the function's own file alone; what was compiled before any file of this room changed is
-    thrown away here.
+    The code runs without Python's lock, so that several threads can compute at once. Numba looks at the date of the
+    function's own file alone; what was compiled before any file of this room changed is thrown away here.
     """
     try:
-        compiled: Any = njit(error_model="numpy", fastmath=_FAST, cache=True)(function)
+        compiled: Any = njit(error_model="numpy", fastmath=_FAST, cache=True, nogil=True)(function)
     except RuntimeError:  # no place for the cache
         return compiled_inside(function)
     for index in Path(compiled.stats.cache_path).glob(f"*.{function.__name__}-*.nbi"):
@@ -65,6 +66,7 @@ def _newest() -> float:
 
 
 _prepared: set[str] = set()
+_preparing = Lock()
 
 
 def prepare(dtype: str) -> None:
@@ -76,7 +78,12 @@ def prepare(dtype: str) -> None:
     cache = getattr(getattr(logits_gradient, "stats", None), "cache_path", None)
     if dtype in _prepared or cache is None or os.environ.get(_PREPARING):
         return
+    with _preparing:
+        _prepare(dtype, cache)
     _prepared.add(dtype)
+
+
+def _prepare(dtype: str, cache: str) -> None:
     mark = Path(cache) / f"prepared-{dtype}-{_newest():.6f}"
     if mark.exists():
         return
@@ -321,10 +328,11 @@ def _run(program: Any, tree: int, weights: Any, scratch: Any, f: Any, y: Any, be
     """One tree forward over the n entries from `begin` on; the row of its root."""
     start, nodes, factors, _ = program
     one, target, prediction = scratch[ONE], scratch[TARGET], scratch[PREDICTION]
+    known, predicted = y[begin : begin + n], f[begin : begin + n]
     for j in range(n):
         one[j], one[_SLOPE + j] = k[1], k[0]
-        target[j], target[_SLOPE + j] = y[begin + j], k[0]
-        prediction[j], prediction[_SLOPE + j] = f[begin + j], k[1]
+        target[j], target[_SLOPE + j] = known[j], k[0]
+        prediction[j], prediction[_SLOPE + j] = predicted[j], k[1]
     low, count = start[tree], start[tree + 1] - start[tree]
     for i in range(count):
         node = nodes[low + i]
@@ -339,8 +347,9 @@ def _slope(program: Any, tree: int, weights: Any, scratch: Any, f: Any, y: Any, 
     for begin in range(0, f.shape[0], WIDTH):
         n = min(WIDTH, f.shape[0] - begin)
         root = _run(program, tree, weights, scratch, f, y, begin, n, k)
+        result = out[begin : begin + n]
         for j in range(n):
-            out[begin + j] = root[_SLOPE + j]
+            result[j] = root[_SLOPE + j]
 
 
 @compiled_inside
@@ -354,9 +363,10 @@ def _weight_gradient(
     for begin in range(0, f.shape[0], WIDTH):
         n = min(WIDTH, f.shape[0] - begin)
         root = _run(program, tree, weights, scratch, f, y, begin, n, k)
+        along = tangent[begin : begin + n]
         for j in range(n):
             root[_VALUE_BAR + j] = k[0]
-            root[_SLOPE_BAR + j] = tangent[begin + j]
+            root[_SLOPE_BAR + j] = along[j]
         for i in range(count - 1, -1, -1):
             node, factor = nodes[low + i], factors[low + i]
             p, q = _edges(node, factor, weights)
@@ -372,11 +382,13 @@ def _softmax_product(f: Any, values: Any, out: Any, batch: int, factor: Any) -> 
     """out = factor · f · (values - Σ_c f · values) over rows [C B]: the Jacobian of softmax, which is symmetric."""
     mean = np.zeros(batch, f.dtype)
     for begin in range(0, f.shape[0], batch):
+        p, v = f[begin : begin + batch], values[begin : begin + batch]
         for j in range(batch):
-            mean[j] += f[begin + j] * values[begin + j]
+            mean[j] += p[j] * v[j]
     for begin in range(0, f.shape[0], batch):
+        p, v, result = f[begin : begin + batch], values[begin : begin + batch], out[begin : begin + batch]
         for j in range(batch):
-            out[begin + j] = factor * (f[begin + j] * (values[begin + j] - mean[j]))
+            result[j] = factor * (p[j] * (v[j] - mean[j]))
 
 
 @compiled_inside

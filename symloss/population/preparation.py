@@ -27,6 +27,7 @@ def compile_loops(dtype: torch.dtype) -> None:
     f = torch.full((1, 2, 4), 0.5, dtype=dtype)
     objective.logits_gradient(f, y[:4])
     objective.weight_gradient(f)
+    dense.descend(objective, f, y[:4], 1, 1e-2)
 
 
 if __name__ == "__main__":

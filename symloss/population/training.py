@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import torch
@@ -88,25 +89,30 @@ def per_model(values: Tensor, like: Tensor) -> Tensor:
 
 
 class _Memo(Generic[T]):
-    """Values that are computed once, as long as they are small together; when they are not, all are forgotten."""
+    """Values that are computed once, as long as they are small together; when they are not, all are forgotten.
 
-    def __init__(self) -> None:
+    Threads wait for one another here: a value that draws random numbers uses torch's global generator.
+    """
+
+    def __init__(self, lock: RLock) -> None:
+        self._lock = lock
         self._kept: dict[Any, T] = {}
         self._bytes = 0
 
     def get(self, key: Any, compute: Callable[[], T]) -> T:
         """The value of `key`, computed if it is not there."""
-        if key not in self._kept:
-            value = compute()
-            size = sum(t.nbytes for t in _tensors(value))
-            if self._bytes + size > _KEPT_BYTES:
-                self._kept.clear()
-                self._bytes = 0
-            if size > _KEPT_BYTES:
-                return value
-            self._kept[key] = value
-            self._bytes += size
-        return self._kept[key]
+        with self._lock:
+            if key not in self._kept:
+                value = compute()
+                size = sum(t.nbytes for t in _tensors(value))
+                if self._bytes + size > _KEPT_BYTES:
+                    self._kept.clear()
+                    self._bytes = 0
+                if size > _KEPT_BYTES:
+                    return value
+                self._kept[key] = value
+                self._bytes += size
+            return self._kept[key]
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
@@ -133,10 +139,11 @@ class Workspace:
         self.indices = not self.train.y.is_floating_point()
         with seeded(0):
             self.network: Network = network_for(task.make_model(), self.train.x[:2])
-        self._weights: _Memo[Parameters] = _Memo()
-        self._starts: _Memo[Tensor] = _Memo()
-        self._remembered: _Memo[Any] = _Memo()
-        self._batches: _Memo[Tensor] = _Memo()
+        lock = RLock()
+        self._weights: _Memo[Parameters] = _Memo(lock)
+        self._starts: _Memo[Tensor] = _Memo(lock)
+        self._remembered: _Memo[Any] = _Memo(lock)
+        self._batches: _Memo[Tensor] = _Memo(lock)
 
     def initial(self, seed: int) -> Parameters:
         """Initial parameters of the model with this seed."""

@@ -161,7 +161,8 @@ class TestInterruption:
         assert out.endswith("next: symloss resume r\n")
 
     @pytest.mark.slow
-    def test_with_a_real_signal_at_a_terminal(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_with_a_real_signal_at_a_terminal(self, tmp_path: Path, number: signal.Signals) -> None:
         pty = pytest.importorskip("pty")
         mine, theirs = pty.openpty()
         words = (
@@ -186,7 +187,7 @@ class TestInterruption:
         deadline = time.monotonic() + 60
         while not re.search(rb"generation \d+/1000", b"".join(shown)) and time.monotonic() < deadline:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, _ = process.communicate(timeout=60)
         reader.join(10)
         os.close(mine)

@@ -62,7 +62,7 @@ def test_chunks_are_balanced_ordered_and_even_in_number(count: int, chunk_size: 
 
 @pytest.mark.parametrize("n_jobs", [0, 1.5, "2", None, True])
 def test_a_senseless_number_of_jobs_is_refused(n_jobs: Any) -> None:
-    with pytest.raises(SearchError, match="n_jobs is a number of processes"):
+    with pytest.raises(SearchError, match="n_jobs is a number of workers"):
         Executor(make_task(), n_jobs)
 
 
@@ -190,6 +190,49 @@ def test_a_worker_that_dies_is_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("n_jobs", [100_000, 10**9])
+def test_more_workers_than_a_machine_can_bear_are_refused(n_jobs: int) -> None:
+    with pytest.raises(SearchError, match=r"n_jobs is at most \d+ on this machine .*; received 1000"):
+        Executor(make_task(), n_jobs)
+
+
+def place(task: Task, settings: Settings, number: int) -> tuple[int, int, str, int]:
+    time.sleep(0.02 * (3 - number))  # the last is ready first
+    return number, os.getpid(), threading.current_thread().name, torch.get_num_threads()
+
+
+def test_threads() -> None:
+    task, before = make_task(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with Executor(task, n_jobs=2, backend="threading") as executor:
+            results = list(executor.map(place, SETTINGS, [(i,) for i in range(4)]))
+            assert [r[0] for r in results] == [0, 1, 2, 3], "in order"
+            assert {r[1] for r in results} == {os.getpid()}
+            assert len({r[2] for r in results}) == 2
+            assert {r[3] for r in results} == {1}
+            with pytest.raises(ValueError, match="planted 1"):
+                list(executor.map(fail, SETTINGS, [(1,), (2,)]))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_closing_early_drops_the_chunks_that_threads_have_not_begun() -> None:
+    begun: list[int] = []
+
+    def note(task: Task, settings: Settings, number: int) -> int:
+        begun.append(number)
+        time.sleep(0.05)
+        return number
+
+    with Executor(make_task(), n_jobs=2, backend="threading") as executor:
+        results = executor.map(note, SETTINGS, [(i,) for i in range(50)])
+        assert next(results) == 0
+        results.close()
+    assert len(begun) < 10
+
+
 INTERRUPTED = """
     import os, sys
     from symloss.discovery import executor
@@ -208,9 +251,8 @@ INTERRUPTED = """
 """
 
 
-@pytest.mark.slow
-def test_ctrl_c_in_a_terminal_stops_the_workers(tmp_path: Path) -> None:
-    """The signal goes to the whole process group, as from a terminal."""
+def _started(tmp_path: Path) -> tuple[subprocess.Popen[str], list[int]]:
+    """A search in a process of its own, and its two workers, once both are busy."""
     script, marks = tmp_path / "script.py", tmp_path / "marks"
     script.write_text(textwrap.dedent(INTERRUPTED).replace("sys.argv[1]", repr(str(marks))))
     marks.mkdir()
@@ -220,10 +262,28 @@ def test_ctrl_c_in_a_terminal_stops_the_workers(tmp_path: Path) -> None:
     )  # fmt: skip
     while len(workers := [int(p.name) for p in marks.iterdir()]) < 2 and process.poll() is None:
         time.sleep(0.1)
+    return process, workers
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_stops_the_workers(tmp_path: Path) -> None:
+    """The signal goes to the whole process group, as from a terminal."""
+    process, workers = _started(tmp_path)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (out, process.returncode) == ("interrupted\n", 0), err
     assert "Traceback" not in err
+    assert len(workers) == 2
+    for pid in workers:
+        assert not _alive(pid)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path, number: signal.Signals) -> None:
+    process, workers = _started(tmp_path)
+    process.send_signal(number)
+    process.communicate(timeout=60)  # nobody holds the pipes any more
     assert len(workers) == 2
     for pid in workers:
         assert not _alive(pid)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symloss.discovery.filters import Adam, fingerprints, passes_rejection
 from symloss.discovery.settings import Settings
 from symloss.expression.expression import Expression
 from symloss.expression.parsing import parse
+from symloss.population import dense
+from symloss.population.compiled import CompiledObjective
+from symloss.population.predictions import Kind, predict
 from symloss.population.training import Workspace
 from tests.population.problems import LOSSES, task
 from tests.strategies import expressions
@@ -57,11 +60,11 @@ def test_weights_at_birth_count_as_one() -> None:
 
 @pytest.mark.parametrize("kind", ["multiclass", "binary", "regression"])
 def test_losses_pass_and_their_opposites_do_not(kind: str) -> None:
-    workspace, settings = Workspace(task(kind), 16), Settings(rejection_steps=300)
+    workspace, chosen = Workspace(task(kind), 16), Settings(rejection_steps=300)
     good = [parse(text) for text in LOSSES[kind][:2]]
     bad = [parse(f"-1.0*({text})") for text in LOSSES[kind][:2]]
-    assert passes_rejection(workspace, settings, [*good, *bad]) == [True, True, False, False]
-    assert passes_rejection(workspace, settings, []) == []
+    assert passes_rejection(workspace, chosen, [*good, *bad]) == [True, True, False, False]
+    assert passes_rejection(workspace, chosen, []) == []
 
 
 def test_not_a_number_is_rejected() -> None:
@@ -75,6 +78,23 @@ def test_not_a_number_is_rejected() -> None:
 
 def test_flat_losses_are_rejected_because_better_means_strictly() -> None:
     assert passes_rejection(Workspace(task(), 16), Settings(), [parse("sign(y - f)")]) == [False]
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "binary", "regression"])
+@given(found=st.lists(expressions(max_depth=4), min_size=1, max_size=3))
+@settings(max_examples=20)
+def test_compiled_descent_is_adam_on_the_gradient_at_the_outputs(kind: Kind, found: list[Expression]) -> None:
+    outputs = 1 if kind != "multiclass" else 4
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(len(found), outputs, 7, generator=generator, dtype=torch.float64)
+    target = torch.rand(outputs, 7, generator=generator).round().double() if outputs == 1 else torch.arange(7) % 4
+    options = {"indices": outputs == 4, "freeze": True, "dtype": torch.float64}
+    objective, mine, theirs = CompiledObjective(found, kind, **options), start.clone(), start.clone()
+    dense.descend(objective, mine, target, 12, 0.05)
+    adam = Adam(theirs, 0.05)
+    for _ in range(12):
+        adam.step(objective.logits_gradient(predict(theirs, kind), target))
+    assert torch.allclose(mine, theirs, rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
 def test_adam_is_torch_adam() -> None:

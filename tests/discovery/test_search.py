@@ -323,8 +323,11 @@ def test_all_candidates_rejected_is_one_line_and_logged(tmp_path: Path) -> None:
 def test_a_rejected_initial_population_is_drawn_again() -> None:
     draws = []
 
-    def screen(task: Any, settings: Any, expressions: Any) -> list[bool]:
+    def fingerprints(expressions: Any, kind: Any) -> list[str | None]:
         draws.append(len(expressions))
+        return fakes.fingerprints(expressions, kind)
+
+    def screen(task: Any, settings: Any, expressions: Any) -> list[bool]:
         return [len(draws) == 3] * len(expressions)
 
     def develop(task: Any, settings: Any, expressions: Any, refined: Any) -> list[Outcome]:
@@ -333,7 +336,7 @@ def test_a_rejected_initial_population_is_drawn_again() -> None:
             o if r else replace(o, stage="diverged", fitness=math.inf) for o, r in zip(outcomes, refined, strict=True)
         ]
 
-    stages = replace(STAGES, screen=screen, develop=develop)
+    stages = replace(STAGES, fingerprints=fingerprints, screen=screen, develop=develop)
     result = discover(
         make_task(), guesses=["0.125*y - f"], **{**SMALL, "redraws": 0, "generations": 1, "stages": stages}
     )
@@ -550,7 +553,7 @@ def test_an_existing_run_is_not_overwritten_by_accident(
         ({"method": "magic"}, "unknown method 'magic'; there is: evomal"),
         ({"populationsize": 3}, "unknown setting 'populationsize'"),
         ({"population_size": 0}, "population_size .* received 0"),
-        ({"n_jobs": 0}, "n_jobs is a number of processes"),
+        ({"n_jobs": 0}, "n_jobs is a number of workers"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
     ],
 )

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from symloss.discovery import stages
+from symloss.discovery.executor import Executor
 from symloss.discovery.fitness import fitness, task_loss_fitness, tuned_rate
 from symloss.discovery.refinement import _refine_by_steps, optimiser_of, refine
+from symloss.discovery.runs import discover
 from symloss.discovery.settings import Settings
 from symloss.errors import SearchError
+from symloss.expression import primitives
 from symloss.expression.parsing import parse
 from symloss.losses import SymbolicLoss
 from symloss.population import dense
@@ -158,7 +162,7 @@ def test_compiled_refinement_is_the_loop_over_exact_hypergradients(
 ) -> None:
     workspace, settings, found = Workspace(task(kind, model), 16), Settings(**QUICK, **extra), losses(kind)
     objective = workspace.objective(found, freeze=False, shared=True)
-    assert dense.refinable(workspace, objective, settings.refinement_steps)
+    assert dense.refinable(workspace, settings.refinement_steps)
     expected = _refine_by_steps(workspace, settings, found, objective)
     refined = [w for e in refine(workspace, settings, found) if e for w in e.weights]
     assert refined == pytest.approx(expected.tolist(), abs=1e-7)
@@ -176,3 +180,36 @@ def test_chunks_of_dense_networks_agree_bit_for_bit() -> None:
     apart = [refine(workspace, settings, [e])[0] for e in found]
     assert together == apart
     assert fitness(workspace, settings, found)[0] == [fitness(workspace, settings, [e])[0][0] for e in found]
+
+
+def test_threads_where_everything_is_compiled_loops_else_processes() -> None:
+    settings = Settings(**QUICK)
+    assert stages.backend(task(), settings) == "threading"
+    assert stages.backend(task(), Settings(**{**QUICK, "inner_steps": 2})) == "loky"
+    assert stages.backend(task("multiclass", "dropout"), settings) == "loky"
+    primitives.register("cube_of_stages", 1, lambda xp, a: a * a * a, sympy=lambda sp, a: a**3, search=False)
+    try:
+        assert stages.backend(task(), settings) == "loky"
+    finally:
+        primitives.unregister("cube_of_stages")
+
+
+@pytest.mark.parametrize("scale_free", [False, True])
+def test_threads_give_the_same_bits(scale_free: bool) -> None:
+    settings = {**QUICK, "population_size": 16, "generations": 2, "scale_free": scale_free, "chunk_size": 3}
+    one, two = (discover(task(), n_jobs=jobs, progress=False, **settings) for jobs in (1, 3))
+    assert [replace(c, seconds=0.0) for c in one.candidates] == [replace(c, seconds=0.0) for c in two.candidates]
+    assert sum(c.stage == "evaluated" for c in one.candidates) > 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_workers_of_any_kind_develop_to_the_same_bits(backend: str) -> None:
+    settings, own = Settings(**QUICK), task()
+    chunks = [([e], [True]) for e in losses("multiclass")]
+    here = [stages.develop(own, settings, *chunk) for chunk in chunks]
+    with Executor(own, 2, backend) as executor:
+        executor.patience = 120.0
+        there = list(executor.map(stages.develop, settings, chunks))
+    plain = [[replace(o, seconds=0.0) for o in outcomes] for outcomes in (*here, *there)]
+    assert plain[: len(here)] == plain[len(here) :]
