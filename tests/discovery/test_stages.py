@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 import torch
 
+from symloss import discover
 from symloss.discovery import stages
 from symloss.discovery.fitness import fitness, task_loss_fitness, tuned_rate
 from symloss.discovery.refinement import _refine_by_steps, optimiser_of, refine
 from symloss.discovery.settings import Settings
-from symloss.errors import SearchError
+from symloss.errors import SearchError, TaskError
 from symloss.expression.parsing import parse
 from symloss.losses import SymbolicLoss
 from symloss.population import dense
 from symloss.population.training import Sgd, Workspace, train, validation_metric
+from symloss.tasks import Task
 from tests.population.problems import losses, task
 
 QUICK = {"batch_size": 16, "refinement_steps": 30, "fitness_steps": 30, "learning_rate": 0.1}
@@ -176,3 +178,16 @@ def test_chunks_of_dense_networks_agree_bit_for_bit() -> None:
     apart = [refine(workspace, settings, [e])[0] for e in found]
     assert together == apart
     assert fitness(workspace, settings, found)[0] == [fitness(workspace, settings, [e])[0][0] for e in found]
+
+
+def test_a_search_with_a_model_that_fails_in_training_is_one_line() -> None:
+    class Grumpy(torch.nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.training:
+                raise RuntimeError("not today\nor tomorrow")
+            return super().forward(x)
+
+    data = task()
+    with pytest.raises(TaskError, match="RuntimeError: not today or tomorrow") as caught:
+        discover(Task(lambda: Grumpy(6, 3), data.train, data.valid), population_size=4, generations=1)
+    assert "\n" not in str(caught.value)
