@@ -121,7 +121,10 @@ class Search:
         except _TimeLimit:
             stopped = "time limit reached"
         with deaf_to_interrupts():  # impatience must not cost what was found
-            self._finish(stopped)
+            try:
+                self._finish(stopped)
+            except KeyboardInterrupt:  # arrived a moment before
+                self._finish(stopped)
         return SearchResult(
             config=self.config,
             candidates=tuple(self.archive.candidates),

@@ -18,6 +18,7 @@ from symloss.evaluation.entries import AnyLoss
 from symloss.evaluation.gradients import check_loss, gradient_of
 from symloss.evaluation.protocol import Protocol
 from symloss.losses import resolve
+from symloss.population.state import logits
 from symloss.population.training import train, validation_metric
 from symloss.tasks.models import seeded
 from symloss.tasks.task import Task
@@ -109,10 +110,13 @@ def fit(
         )  # fmt: skip
         with seeded(seed):
             for number, index in enumerate(shared.batches(len(task.train), steps, seed)):
-                outputs = model(task.train.x[index])
+                outputs = logits(model, model, task.train.x[index], twice=False).t()
                 if not outputs.isfinite().all():
                     raise EvaluationError(f"training diverged before step {number + 1}; use a smaller learning_rate")
                 optimiser.zero_grad()
                 module(outputs, task.train.y[index]).backward()
+                for p in model.parameters():  # torch's weight decay refuses sparse gradients
+                    if p.grad is not None and p.grad.layout != torch.strided:
+                        p.grad = p.grad.to_dense()
                 optimiser.step()
     return model.eval()

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from symloss.population import dense_kernels
 from symloss.population.compiled import CompiledObjective, runs_on
-from symloss.population.networks import DenseNetwork, Parameters
+from symloss.population.functional import Parameters
+from symloss.population.networks import DenseNetwork
 
 if TYPE_CHECKING:
     from symloss.population.training import Sgd, Workspace

@@ -1,13 +1,15 @@
 """P copies of one network with different parameters, run and differentiated together.
 
 `DenseNetwork` (stacks of linear layers and activations) has its derivatives written out and keeps the batch innermost;
-`FunctionalNetwork` takes any module through `torch.func`, all copies at once if `vmap` can, one at a time otherwise.
-Every network offers the same methods; parameters are lists of tensors, [P, ...] or, where shared, [...].
+`FunctionalNetwork` takes modules that keep no state through `torch.func`, all copies at once; `SeparateNetwork` takes
+any module, one copy at a time. Every network offers the same methods; parameters are lists of tensors, [P, ...] or,
+where shared, [...].
 """
 
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,12 +17,31 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from symloss.errors import TaskError
+from symloss.population.functional import Build, FunctionalNetwork, Parameters
+from symloss.population.separate import SeparateNetwork
+from symloss.population.state import State, trained
+from symloss.tasks.models import seeded
+from symloss.tasks.reading import carried
+
 logger = logging.getLogger("symloss")
-Parameters = list[Tensor]
 
 
 class Network(Protocol):
-    """What the engine needs of a network. Logits are [P, C, B]; x is [B, ...]."""
+    """What the engine needs of a network. Logits are [P, C, B]; x is [B, ...].
+
+    Attributes:
+        unused: For each parameter, which of the P networks did not use it ([P], or [1] for all of them) when the last
+            gradient was taken: its gradient is zero, and SGD leaves it as it is. None if all used all.
+    """
+
+    unused: list[Tensor] | None
+
+    def restart(self, build: Build) -> None:
+        """From now on run what `build` returns: all that is not trained in it (buffers, frozen parameters) is its."""
+
+    def begin(self, count: int, after: Any = None) -> None:
+        """Start `count` new networks; if `after` is what `forward_shared` saved, they have run there already."""
 
     def forward(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Any]:
         """Logits of P networks [P, C, B], and what `backward` needs."""
@@ -36,9 +57,6 @@ class Network(Protocol):
 
     def jvp_shared(self, parameters: Parameters, saved: Any, tangents: Parameters) -> Tensor:
         """Directional derivatives [P, C, B] of one network's logits along P tangents [P, ...]."""
-
-    def call(self, parameters: Parameters, x: Tensor) -> Tensor:
-        """Logits [P, C, B] as a pure function, differentiable any number of times."""
 
     def evaluate(self, parameters: Parameters, x: Tensor) -> Tensor:
         """Logits [P, C, B] in evaluation mode."""
@@ -68,6 +86,8 @@ _ACTIVATIONS: dict[type[nn.Module], _Activation | None] = {
 class DenseNetwork:
     """A stack of `nn.Linear` with elementwise activations (or none) between, flattened input."""
 
+    unused: list[Tensor] | None = None
+
     def __init__(self, layers: Sequence[tuple[nn.Linear, type[nn.Module]]]) -> None:
         self._activations = [_ACTIVATIONS[kind] for _, kind in layers]
         self.codes = [list(_ACTIVATIONS).index(kind) for _, kind in layers]
@@ -89,7 +109,17 @@ class DenseNetwork:
                 layers[-1] = (layers[-1][0], type(module))
             else:
                 return None
-        return cls(layers) if layers else None
+        own = [p for linear, _ in layers for p in linear.parameters()]
+        theirs = list(model.parameters())
+        same = len(own) == len(theirs) and all(p is q for p, q in zip(own, theirs, strict=True))
+        plain = all(p.requires_grad and not p._backward_hooks for p in theirs)
+        return cls(layers) if layers and same and plain else None
+
+    def restart(self, build: Build) -> None:
+        """Nothing: all of it is trained."""
+
+    def begin(self, count: int, after: Any = None) -> None:
+        """Nothing: it has no state."""
 
     def _layers(self, parameters: Parameters) -> list[tuple[Tensor, Tensor | None]]:
         queue = iter(parameters)
@@ -161,120 +191,15 @@ class DenseNetwork:
         return tangent
 
     def call(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """Logits [P, C, B] as a pure function, differentiable any number of times."""
         return self.forward(parameters, x)[0]
 
     evaluate = call
 
 
-class FunctionalNetwork:
-    """Any `nn.Module` through `torch.func`.
-
-    Copies that run one at a time have buffers of their own (batch-norm statistics), which restart from the module's
-    initial ones with every new set of parameters that `begin` announces. Dropout masks are the same for all copies.
-
-    Args:
-        model: The module.
-        vmap: `torch.func.vmap` can take it: derivatives at shared parameters are computed all at once.
-        together: All copies run at once, too. Otherwise one at a time, which is faster for convolutions on a CPU.
-    """
-
-    def __init__(self, model: nn.Module, vmap: bool, together: bool) -> None:
-        self._model = model
-        self._names = [name for name, p in model.named_parameters() if p.requires_grad]
-        self.vmap, self.together = vmap, together
-        self._initial = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
-        self._buffers: list[dict[str, Tensor]] = []
-
-    def begin(self, count: int) -> None:
-        """Start `count` new networks: fresh buffers."""
-        self._buffers = [{k: v.clone() for k, v in self._initial.items()} for _ in range(count)]
-
-    def _one(self, parameters: Sequence[Tensor], x: Tensor, buffers: dict[str, Tensor]) -> Tensor:
-        state = dict(zip(self._names, parameters, strict=True))
-        output: Tensor = torch.func.functional_call(self._model, (state, buffers), (x,))
-        return output.t()
-
-    def call(self, parameters: Parameters, x: Tensor) -> Tensor:
-        if self.together:
-            run = torch.func.vmap(lambda ps: self._one(ps, x, self._initial), randomness="same")
-            output: Tensor = run(parameters)
-            return output
-        if len(self._buffers) != parameters[0].shape[0]:
-            self.begin(parameters[0].shape[0])
-        outputs: list[Tensor] = []
-        random = _RandomState(x)
-        for copy, buffers in zip(zip(*parameters, strict=True), self._buffers, strict=True):
-            random.restore()
-            outputs.append(self._one(copy, x, buffers))
-        return torch.stack(outputs)
-
-    def forward(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Any]:
-        with torch.enable_grad():
-            leaves = [p.detach().requires_grad_() for p in parameters]
-            output = self.call(leaves, x)
-        return output.detach(), (leaves, output)
-
-    def backward(self, parameters: Parameters, saved: Any, cotangent: Tensor) -> Parameters:
-        leaves, output = saved
-        return list(torch.autograd.grad(output, leaves, cotangent, materialize_grads=True))
-
-    def forward_shared(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Any]:
-        random = _RandomState(x)
-        with torch.enable_grad():
-            leaves = [p.detach().requires_grad_() for p in parameters]
-            output = self._one(leaves, x, {k: v.clone() for k, v in self._initial.items()})
-        return output.detach().unsqueeze(0), (leaves, output, x, random)
-
-    def backward_shared(self, parameters: Parameters, saved: Any, cotangent: Tensor) -> Parameters:
-        leaves, output, _, _ = saved
-        options: dict[str, Any] = {"retain_graph": True, "materialize_grads": True}
-        if self.vmap:
-            return list(torch.autograd.grad(output, leaves, cotangent, is_grads_batched=True, **options))
-        rows = [torch.autograd.grad(output, leaves, c, **options) for c in cotangent]
-        return [torch.stack(column) for column in zip(*rows, strict=True)]
-
-    def jvp_shared(self, parameters: Parameters, saved: Any, tangents: Parameters) -> Tensor:
-        leaves, output, x, random = saved
-        if not self.vmap:
-            return self._transposed_jvp(leaves, output, tangents)
-        values = tuple(p.detach() for p in leaves)
-
-        def along(*tangent: Tensor) -> Tensor:
-            product: Tensor = torch.func.jvp(lambda *ps: self._one(ps, x, self._initial), values, tangent)[1]
-            return product
-
-        now = _RandomState(x)
-        random.restore()  # the masks of the forward pass
-        products: Tensor = torch.func.vmap(along, randomness="same")(*tangents)
-        now.restore()
-        return products
-
-    def _transposed_jvp(self, leaves: Parameters, output: Tensor, tangents: Parameters) -> Tensor:
-        """By reverse mode alone: a JVP is the transpose of the VJP, which is linear in its cotangent."""
-        with torch.enable_grad():
-            dummy = torch.zeros_like(output, requires_grad=True)
-            pulled = torch.autograd.grad(output, leaves, dummy, create_graph=True, materialize_grads=True)
-        kept = [i for i, g in enumerate(pulled) if g.requires_grad]
-        outputs = [pulled[i] for i in kept]
-        rows = [
-            torch.autograd.grad(outputs, dummy, [tangents[i][p] for i in kept], retain_graph=True)[0]
-            for p in range(len(tangents[0]))
-        ]
-        return torch.stack(rows)
-
-    def evaluate(self, parameters: Parameters, x: Tensor) -> Tensor:
-        training = self._model.training
-        self._model.eval()
-        try:
-            with torch.no_grad():
-                return self.call(parameters, x)
-        finally:
-            self._model.train(training)
-
-
 def trainable(model: nn.Module) -> Parameters:
     """The parameters of `model` that are trained, in the order of every `Network`."""
-    return [p.detach() for p in model.parameters() if p.requires_grad]
+    return [p.detach() for p in trained(model)]
 
 
 def _product(many: Tensor, one: Tensor) -> Tensor:
@@ -283,8 +208,8 @@ def _product(many: Tensor, one: Tensor) -> Tensor:
 
 
 def _flat(model: nn.Module) -> list[nn.Module] | None:
-    """Modules of (nested) `nn.Sequential`s in order; None if there is a hook somewhere."""
-    if any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules()):
+    """Modules of (nested) `nn.Sequential`s in order; None if one has a hook or a forward of its own."""
+    if any(value for key, value in vars(model).items() if key.endswith("_hooks")) or "forward" in vars(model):
         return None
     if type(model) is nn.Sequential:
         parts = [_flat(child) for child in model]
@@ -292,46 +217,68 @@ def _flat(model: nn.Module) -> list[nn.Module] | None:
     return [model]
 
 
-def network_for(model: nn.Module, x: Tensor) -> DenseNetwork | FunctionalNetwork:
-    """The fastest network that runs `model`.
+def network_for(build: Build, x: Tensor) -> DenseNetwork | FunctionalNetwork | SeparateNetwork:
+    """The fastest network that runs the modules of `build` and computes what they compute.
 
     Args:
-        model: A module; its own parameters only matter for their shapes.
-        x: A few samples [B, ...] to try it on.
+        build: Returns a new module at each call, always the same.
+        x: Samples [B, ...] to try it on: best a whole batch.
+
+    Raises:
+        TaskError: If the module fails on its own, in training mode or in evaluation mode.
     """
-    frozen = any(not p.requires_grad for p in model.parameters())
-    shared = len(list(model.parameters())) != len(list(model.named_parameters(remove_duplicate=False)))
-    if not frozen and not shared and x.is_floating_point() and (dense := DenseNetwork.recognise(model)) is not None:
+    if x.is_floating_point() and (dense := DenseNetwork.recognise(build())) is not None:
         return dense
-    network = FunctionalNetwork(model, vmap=True, together=True)
+    separate, functional = SeparateNetwork(build), FunctionalNetwork(build)
+    parameters = trainable(build())
     try:
-        before = {k: v.clone() for k, v in model.named_buffers()}
-        parameters = [torch.stack([p, p]) for p in trainable(model)]
-        output, saved = network.forward(parameters, x[:2])
-        network.backward(parameters, saved, torch.ones_like(output))
-        _, saved = network.forward_shared(trainable(model), x[:2])
-        network.jvp_shared(trainable(model), saved, parameters)
-        if all(torch.equal(v, before[k]) for k, v in model.named_buffers()):
-            convolves = any(isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) for m in model.modules())
-            network.together = x.is_cuda or not convolves
-            return network
-        reason = "it changes its buffers in training"
-    except (RuntimeError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0][:120]
-    logger.info("%s is trained one copy at a time: vmap cannot take it (%s)", type(model).__name__, reason)
-    return FunctionalNetwork(model, vmap=False, together=False)
+        expected = _derivatives(separate, parameters, x)
+    except TaskError:
+        raise
+    except Exception as error:
+        raise TaskError(f"the model cannot be trained on inputs of shape {list(x.shape)}: {carried(error)}") from error
+    if reason := _obstacle(functional, parameters, x, expected):
+        name = type(build()).__name__
+        logger.info("%s is trained one copy at a time: vmap cannot take it (%s)", name, reason)
+        return separate
+    convolves = any(isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) for m in build().modules())
+    functional.together = x.is_cuda or not convolves
+    functional.restart(build)
+    return functional
 
 
-class _RandomState:
-    """The state of the generators that a module draws from, to be put back."""
+def _obstacle(network: FunctionalNetwork, parameters: Parameters, x: Tensor, expected: list[Tensor]) -> str:
+    """Why a module cannot be run by `torch.func`; empty if it can and then gives what is expected."""
+    before = State(network.model)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "There is a performance drop", UserWarning)
+            found = _derivatives(network, parameters, x)
+            with seeded(0), torch.no_grad():
+                _, saved = network.forward_shared(parameters, x)
+                network.jvp_shared(parameters, saved, [torch.stack([p, p]) for p in parameters])
+    except Exception as error:
+        return carried(error.__cause__ or error)[:120]
+    if changed := before.changed(State(network.model)):
+        return f"it changes its {changed} in training"
+    return "" if all(map(_alike, found, expected)) else "it gives something else there"
 
-    def __init__(self, x: Tensor) -> None:
-        self._device = x.device
-        self._cpu = torch.random.get_rng_state()
-        self._cuda = torch.cuda.get_rng_state(x.device) if x.is_cuda else None
 
-    def restore(self) -> None:
-        """Put it back."""
-        torch.random.set_rng_state(self._cpu)
-        if self._cuda is not None:
-            torch.cuda.set_rng_state(self._cuda, self._device)
+def _derivatives(network: FunctionalNetwork | SeparateNetwork, parameters: Parameters, x: Tensor) -> list[Tensor]:
+    """Logits and gradients of two equal copies, of the one that is shared, and logits in evaluation mode."""
+    many = [torch.stack([p, p]) for p in parameters]
+    with seeded(0), torch.no_grad():
+        network.begin(2)
+        logits, saved = network.forward(many, x)
+        cotangent = torch.arange(logits.numel()).view_as(logits).to(logits).sin()
+        gradients = network.backward(many, saved, cotangent)
+        shared, saved = network.forward_shared(parameters, x)
+        results = [logits, *gradients, shared, *network.backward_shared(parameters, saved, cotangent)]
+        return [*results, network.evaluate(many, x)]
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    """Equal but for rounding."""
+    tolerance = 10 * torch.finfo(b.dtype).eps ** 0.5
+    largest = float(b.nan_to_num().abs().max()) if b.numel() else 0.0
+    return a.shape == b.shape and torch.allclose(a, b, rtol=tolerance, atol=tolerance * largest, equal_nan=True)

@@ -14,10 +14,10 @@ from torch import Tensor
 from symloss.expression.expression import Expression
 from symloss.population import dense
 from symloss.population.compiled import CompiledObjective
-from symloss.population.networks import FunctionalNetwork, Network, Parameters, network_for, trainable
+from symloss.population.functional import Parameters
+from symloss.population.networks import Network, network_for, trainable
 from symloss.population.objective import Objective, make_objective
 from symloss.population.predictions import Kind, predict, task_gradient
-from symloss.tasks.models import seeded
 from symloss.tasks.task import Task
 
 T = TypeVar("T")
@@ -67,20 +67,37 @@ class Sgd:
         rate = float(self.learning_rate)
         return rate * (1 + self.momentum) if self.nesterov else rate
 
-    def step(self, parameters: Parameters, gradients: Parameters, state: list[Tensor | None]) -> None:
-        """Update `parameters` in place; `state` holds the momentum of each, None before the first step."""
+    def step(
+        self,
+        parameters: Parameters,
+        gradients: Parameters,
+        state: list[Tensor | None],
+        unused: list[Tensor] | None = None,
+    ) -> None:
+        """Update `parameters` in place; `state` holds the momentum of each, None before the first step.
+
+        A model leaves the parameters that it did not use (see `Network`) as they are, and their momentum.
+        """
         for index, (theta, gradient) in enumerate(zip(parameters, gradients, strict=True)):
+            idle = None if unused is None or not bool(unused[index].any()) else per_model(unused[index], theta)
+            before = None if idle is None else theta.clone()
             if self.weight_decay:
                 gradient = gradient.add(theta, alpha=self.weight_decay)
             if self.momentum:
                 held = state[index]
-                velocity = gradient.clone() if held is None else held.mul_(self.momentum).add_(gradient)
+                if idle is not None:
+                    held = torch.zeros_like(theta) if held is None else held
+                    velocity = torch.where(idle, held, held * self.momentum + gradient)
+                else:
+                    velocity = gradient.clone() if held is None else held.mul_(self.momentum).add_(gradient)
                 state[index] = velocity
                 gradient = gradient.add(velocity, alpha=self.momentum) if self.nesterov else velocity
             if isinstance(self.learning_rate, Tensor):
                 theta.addcmul_(gradient, per_model(self.learning_rate, theta), value=-1)
             else:
                 theta.add_(gradient, alpha=-self.learning_rate)
+            if idle is not None and before is not None:
+                theta.copy_(torch.where(idle, before, theta))
 
 
 def per_model(values: Tensor, like: Tensor) -> Tensor:
@@ -137,8 +154,7 @@ class Workspace:
         self.train, self.valid = task.train, task.valid
         self.dtype, self.device = task.dtype, self.train.x.device
         self.indices = not self.train.y.is_floating_point()
-        with seeded(0):
-            self.network: Network = network_for(task.make_model(), self.train.x[:2])
+        self.network: Network = network_for(lambda: task.new_model(0), self.train.x[:batch_size])
         lock = RLock()
         self._weights: _Memo[Parameters] = _Memo(lock)
         self._starts: _Memo[Tensor] = _Memo(lock)
@@ -146,7 +162,8 @@ class Workspace:
         self._batches: _Memo[Tensor] = _Memo(lock)
 
     def initial(self, seed: int) -> Parameters:
-        """Initial parameters of the model with this seed."""
+        """Initial parameters of the model with this seed; the network is that model's from now on."""
+        self.network.restart(lambda: self.task.new_model(seed))
         return self._weights.get(seed, lambda: [p.clone() for p in trainable(self.task.new_model(seed))])
 
     def batches(self, count: int, steps: int, seed: int) -> Tensor:
@@ -231,8 +248,7 @@ def train(
     parameters = [p.expand(count, *p.shape).clone() for p in start]
     state: list[Tensor | None] = [None] * len(parameters)
     network, split = workspace.network, workspace.train
-    if isinstance(network, FunctionalNetwork):
-        network.begin(count)
+    network.begin(count)
     with torch.no_grad(), torch.random.fork_rng(devices=_cuda(workspace.device)):
         torch.manual_seed(batch_seed)  # for dropout: the same masks for every candidate
         for number in range(steps):
@@ -241,7 +257,8 @@ def train(
             cotangent = gradient(logits, target)
             if scale is not None:
                 cotangent = cotangent * per_model(scale, cotangent)
-            optimiser.step(parameters, network.backward(parameters, saved, cotangent), state)
+            gradients = network.backward(parameters, saved, cotangent)
+            optimiser.step(parameters, gradients, state, network.unused)
             if number % STEPS_BETWEEN_CHECKS == 0 and not bool(logits.isfinite().flatten(1).all(1).any()):
                 break
     return parameters

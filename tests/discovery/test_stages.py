@@ -15,12 +15,13 @@ from symloss.discovery.fitness import fitness, task_loss_fitness, tuned_rate
 from symloss.discovery.refinement import _refine_by_steps, optimiser_of, refine
 from symloss.discovery.runs import discover
 from symloss.discovery.settings import Settings
-from symloss.errors import SearchError
+from symloss.errors import SearchError, TaskError
 from symloss.expression import primitives
 from symloss.expression.parsing import parse
 from symloss.losses import SymbolicLoss
 from symloss.population import dense
 from symloss.population.training import Sgd, Workspace, train, validation_metric
+from symloss.tasks import Task
 from tests.population.problems import losses, task
 
 QUICK = {"batch_size": 16, "refinement_steps": 30, "fitness_steps": 30, "learning_rate": 0.1}
@@ -213,3 +214,16 @@ def test_workers_of_any_kind_develop_to_the_same_bits(backend: str) -> None:
         there = list(executor.map(stages.develop, settings, chunks))
     plain = [[replace(o, seconds=0.0) for o in outcomes] for outcomes in (*here, *there)]
     assert plain[: len(here)] == plain[len(here) :]
+
+
+def test_a_search_with_a_model_that_fails_in_training_is_one_line() -> None:
+    class Grumpy(torch.nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.training:
+                raise RuntimeError("not today\nor tomorrow")
+            return super().forward(x)
+
+    data = task()
+    with pytest.raises(TaskError, match="RuntimeError: not today or tomorrow") as caught:
+        discover(Task(lambda: Grumpy(6, 3), data.train, data.valid), population_size=4, generations=1)
+    assert "\n" not in str(caught.value)

@@ -13,7 +13,10 @@ from symloss.discovery.executor import Executor
 from symloss.errors import EvaluationError, LossError, ParseError, SearchError, TaskError
 from symloss.evaluation import Evaluation, evaluate, fit
 from symloss.losses import SymbolicLoss, get
+from symloss.tasks import Task
 from tests.evaluation.helpers import make_task
+from tests.population import problems
+from tests.population.zoo import ZOO
 
 RATES = tuple(10 ** (k / 2) / 100 for k in range(6))  # 0.01 to 3.2
 QUICK: dict[str, Any] = {"seeds": 4, "tuning_seeds": 2, "steps": 40, "batch_size": 20, "rates": RATES}
@@ -286,3 +289,44 @@ def test_unusable_tasks_and_options_get_one_line() -> None:
         evaluate(make_task(), {"a": Unsendable()}, n_jobs=2)
     with pytest.raises(EvaluationError, match="diverged before step"):
         fit(make_task(), Explosive(), learning_rate=10.0)
+
+
+# Any model
+
+
+@pytest.mark.parametrize("name", ["FrozenLayer", "RandomAttribute", "SparseBag", "batch_norm", "CountsItsCalls"])
+def test_fit_is_what_was_measured_for_any_model(name: str) -> None:
+    task = any_model(ZOO[name])
+    options: dict[str, Any] = {"momentum": 0.9, "weight_decay": 0.01, "batch_size": 20, "steps": 30}
+    found = evaluate(
+        task, {"a": "abs(log(1.1*y*f))"}, seeds=2, tune_lr=False, rates=(0.1, 0.2), tuning_seeds=1, **options
+    )
+    for seed, value in zip(found.protocol.reported_seeds, found["a"].values, strict=True):
+        model = fit(task, "abs(log(1.1*y*f))", seed=seed, **options)
+        assert task.test is not None
+        with torch.no_grad():
+            assert task.metric(model(task.test.x), task.test.y) == pytest.approx(value)
+
+
+def test_a_model_that_fails_in_training_is_one_line() -> None:
+    task = any_model(Grumpy)
+    for call in (lambda: evaluate(task, "focal", **QUICK), lambda: fit(task, "focal")):
+        with pytest.raises(TaskError, match="RuntimeError: not today") as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+class Grumpy(ZOO["RandomFeatures"]):  # type: ignore[misc]
+    """It evaluates, but does not train."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            raise RuntimeError("not today\nor tomorrow")
+        output: Tensor = super().forward(x)
+        return output
+
+
+def any_model(build: Any) -> Task:
+    parts = [problems.task("multiclass"), problems.task("multiclass", samples=40)]
+    splits = [parts[0].train, parts[0].valid, parts[1].valid]
+    return Task(build, *splits).to(dtype=torch.float64)

@@ -8,36 +8,39 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from symloss.population.networks import DenseNetwork, FunctionalNetwork, network_for, trainable
+from symloss.population.functional import FunctionalNetwork
+from symloss.population.networks import DenseNetwork, network_for, trainable
+from symloss.population.separate import SeparateNetwork
+from symloss.tasks.models import seeded
 from tests.population.problems import MODELS, Model
 
 COUNT, BATCH, OUTPUTS = 3, 7, 2
 
 
 def build(name: str, seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    return Model(name, OUTPUTS)().double()
+    with seeded(seed):
+        return Model(name, OUTPUTS)().double()
 
 
-def setting(name: str) -> tuple[DenseNetwork | FunctionalNetwork, Tensor, list[nn.Module], list[Tensor]]:
+def setting(
+    name: str,
+) -> tuple[DenseNetwork | FunctionalNetwork | SeparateNetwork, Tensor, list[nn.Module], list[Tensor]]:
     x = torch.randn(BATCH, 6, dtype=torch.float64)
     copies = [build(name, seed) for seed in range(COUNT)]
     stacked = [torch.stack(ps) for ps in zip(*(trainable(m) for m in copies), strict=True)]
-    return network_for(build(name), x), x, copies, stacked
+    return network_for(lambda: build(name), x), x, copies, stacked
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "ways"),
-    [("linear", DenseNetwork, None), ("dense", DenseNetwork, None), ("tanh", DenseNetwork, None),
-     ("deep", DenseNetwork, None), ("convolution", FunctionalNetwork, (True, False)),
-     ("dropout", FunctionalNetwork, (True, True)),
-     ("normalised", FunctionalNetwork, (False, False))],
+    ("name", "kind", "together"),
+    [("linear", DenseNetwork, True), ("dense", DenseNetwork, True), ("tanh", DenseNetwork, True),
+     ("deep", DenseNetwork, True), ("convolution", FunctionalNetwork, False), ("dropout", FunctionalNetwork, True),
+     ("normalised", SeparateNetwork, False)],
 )  # fmt: skip
-def test_the_fastest_network_is_chosen(name: str, kind: type, ways: tuple[bool, bool] | None) -> None:
+def test_the_fastest_network_is_chosen(name: str, kind: type, together: bool) -> None:
     network = setting(name)[0]
     assert type(network) is kind
-    if isinstance(network, FunctionalNetwork):
-        assert (network.vmap, network.together) == ways
+    assert getattr(network, "together", together) == together
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -45,7 +48,7 @@ def test_the_fastest_network_is_chosen(name: str, kind: type, ways: tuple[bool, 
 def test_forward_and_backward(name: str, together: bool) -> None:
     network, x, copies, stacked = setting(name)
     if isinstance(network, FunctionalNetwork):
-        network.together = together and network.vmap
+        network.together = together
     cotangent = torch.randn(COUNT, OUTPUTS, BATCH, dtype=torch.float64)
     logits, saved = network.forward(stacked, x)
     gradients = network.backward(stacked, saved, cotangent)
@@ -90,13 +93,12 @@ def test_evaluation_mode_and_an_untouched_module(name: str) -> None:
         assert torch.allclose(logits[p].t(), model.eval()(x), atol=1e-12)
         assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     if isinstance(network, FunctionalNetwork):
-        assert network._model.training
-        assert all(p.grad is None for p in network._model.parameters())
+        assert network.model.training
+        assert all(p.grad is None for p in network.model.parameters())
 
 
 def test_batch_statistics_belong_to_each_copy() -> None:
     network, x, copies, stacked = setting("normalised")
-    assert isinstance(network, FunctionalNetwork)
     network.begin(COUNT)
     for _ in range(3):
         network.forward(stacked, x)
@@ -119,7 +121,7 @@ def test_dropout_masks_are_common_to_all_copies() -> None:
 
 def test_one_line_says_why_a_model_is_slow(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="symloss"):
-        network_for(build("normalised"), torch.randn(4, 6, dtype=torch.float64))
+        network_for(lambda: build("normalised"), torch.randn(4, 6, dtype=torch.float64))
     assert len(caplog.records) == 1
     assert "one copy at a time" in caplog.text
 
@@ -135,8 +137,12 @@ def test_frozen_and_tied_parameters() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.last(torch.relu(self.first(x)))
 
-    model, x = Tied().double(), torch.randn(4, 6, dtype=torch.float64)
-    network = network_for(model, x)
+    def tied() -> nn.Module:
+        with seeded(0):
+            return Tied().double()
+
+    model, x = tied(), torch.randn(4, 6, dtype=torch.float64)
+    network = network_for(tied, x)
     parameters = trainable(model)
     assert [p.shape for p in parameters] == [(6, 6), (6,)]
     logits, saved = network.forward([p.unsqueeze(0) for p in parameters], x)
@@ -155,10 +161,14 @@ def test_a_hook_or_an_unknown_layer_is_not_recognised() -> None:
 
 
 def test_masks_are_common_one_at_a_time_too() -> None:
-    model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Dropout(0.5), nn.Linear(5, OUTPUTS)).double()
+    def model() -> nn.Module:
+        with seeded(0):
+            layers = [nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Dropout(0.5), nn.Linear(5, OUTPUTS)]
+            return nn.Sequential(*layers).double()
+
     x = torch.randn(BATCH, 6, dtype=torch.float64)
     network = network_for(model, x)
-    same = [p.expand(COUNT, *p.shape) for p in trainable(model)]
+    same = [p.expand(COUNT, *p.shape) for p in trainable(model())]
     first, _ = network.forward(same, x)
     assert torch.equal(first[0], first[1])
     assert not torch.equal(network.forward(same, x)[0], first)
@@ -174,4 +184,5 @@ def test_derivatives_go_through_the_masks_of_the_forward_pass() -> None:
     before = torch.random.get_rng_state()
     products = network.jvp_shared(parameters, saved, tangents)
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert torch.allclose(products, network._transposed_jvp(saved[0], saved[1], tangents), atol=1e-12)
+    transposed = SeparateNetwork(lambda: build("dropout")).jvp_shared(parameters, saved, tangents)
+    assert torch.allclose(products, transposed, atol=1e-12)
