@@ -68,7 +68,8 @@ def test_of_another_kind(run: Path) -> None:
         (None, "received NoneType"),
     ],
 )
-def test_what_is_no_loss(what: object, message: str) -> None:
+def test_what_is_no_loss(what: object, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(LossError) as caught:
         loss(what)
     assert message in str(caught.value)

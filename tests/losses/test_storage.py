@@ -164,3 +164,13 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(LossError, match="at most"):
         save(SymbolicLoss("y*f"), tmp_path / "loss.json", notes={"x": "x" * 2_000_000})
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("path", [5, None, b"loss.json", ["loss.json"]])
+def test_what_is_no_path_is_one_line(path: object) -> None:
+    for use in (load, SymbolicLoss("y*f").save):
+        with pytest.raises(LossError, match="given by its path; received"):
+            use(path)
+    for use in (load, SymbolicLoss("y*f").save):
+        with pytest.raises(LossError, match=r"loss\.json"):
+            use("a\0/loss.json")
