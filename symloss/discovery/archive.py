@@ -82,7 +82,7 @@ class Candidate:
 
     @classmethod
     def from_json(cls, row: dict[str, Any], kind: str) -> Candidate:
-        """The candidate of `to_json`'s form; `nodes` and `weights` count, `expression` is for people.
+        """The candidate of `to_json`'s form; `expression` is for people and says the same as `nodes` and `weights`.
 
         Raises:
             KeyError, TypeError, ValueError: If the row is not of that form, or a value cannot be.
@@ -92,10 +92,13 @@ class Candidate:
             raise ValueError(f"stage is one of {', '.join(STAGES)}; received {stage!r:.40}")
         if (twin is not None) != (stage == "duplicate") or twin == row["id"]:
             raise ValueError("a duplicate, and nothing else, names its twin")
+        expression = values.expression(row)
+        if values.formula(row["expression"]) != expression:
+            raise ValueError("expression is not the formula of nodes and weights")
         return cls(
             id=values.whole(row["id"]),
             generation=values.whole(row["generation"]),
-            expression=values.expression(row),
+            expression=expression,
             kind=kind,
             stage=stage,
             reason=values.text(row["reason"]),

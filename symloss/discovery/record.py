@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,19 @@ from symloss.discovery.settings import BEFORE, Settings
 from symloss.discovery.values import check_registered, expression, fitness, formula, number, text, whole
 from symloss.expression.expression import Expression
 from symloss.tasks.task import KINDS
+
+
+@cache
+def current_versions() -> dict[str, str]:
+    """Versions on which the bits of a result depend."""
+    try:
+        own = version("symloss")
+    except PackageNotFoundError:  # run from its source
+        own = "unknown"
+    return {
+        "symloss": own, "python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__,
+        "numba": version("numba"),
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,7 @@ class RunConfig:
         Raises:
             KeyError, TypeError, ValueError, SymlossError: If the values are not of that form.
         """
+        text(record["symloss"])
         settings = {**BEFORE, **record["settings"]}
         for name in Settings().to_dict():
             settings[name]  # a file that was cut off must not turn into one of defaults
@@ -135,7 +150,7 @@ class Checkpoint:
     seconds: float = 0.0
     learning_rate: float | None = None
     stopped: str = ""
-    versions: dict[str, str] = field(default_factory=lambda: dict(current_versions()))
+    versions: dict[str, str] = field(default_factory=current_versions)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; numbers round-trip exactly."""
@@ -178,8 +193,8 @@ class Checkpoint:
             raise ValueError("generation, history and population do not fit together")
         return checkpoint
 
-    def check(self, candidates: Sequence[Candidate]) -> None:
-        """Whether these, in order, are the candidates of this run, and what it counts of them is there.
+    def check(self, settings: Settings, candidates: Sequence[Candidate]) -> None:
+        """Whether these settings and these candidates, in order, are of one run with it.
 
         Candidates beyond those counted are of the generation that was cut off.
 
@@ -195,9 +210,17 @@ class Checkpoint:
         told = {(g.number, stage): count for g in self.history for stage, count in g.counts.items() if count}
         if found != told or any(c.generation != len(self.history) for c in candidates[self.candidates :]):
             raise ValueError("the history counts other candidates in its generations")
+        best = [math.inf] * len(self.history)
+        for c in counted:
+            if c.stage == "evaluated":
+                best[c.generation] = min(best[c.generation], c.fitness)
+        if [g.best for g in self.history] != list(accumulate(best, min)):
+            raise ValueError("the history tells of another best fitness")
         known = {(c.expression, c.fitness) for c in counted}
         if any((member.expression, member.fitness) not in known for member in self.population):
             raise ValueError("a member of the population is no candidate")
+        if not settings.scale_free and self.learning_rate not in (None, settings.learning_rate):
+            raise ValueError("the learning rate is not that of the settings")
 
 
 def _task(record: dict[str, Any]) -> dict[str, Any]:
@@ -211,19 +234,6 @@ def _task(record: dict[str, Any]) -> dict[str, Any]:
     if regression != (kind == "regression") or (outputs < 2 if kind == "multiclass" else outputs != 1):
         raise ValueError(f"no {kind} task has {outputs} outputs and the metric {record['metric']!r:.40}")
     return record
-
-
-@cache
-def current_versions() -> dict[str, str]:
-    """Versions on which the bits of a result depend."""
-    try:
-        own = version("symloss")
-    except PackageNotFoundError:  # run from its source
-        own = "unknown"
-    return {
-        "symloss": own, "python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__,
-        "numba": version("numba"),
-    }  # fmt: skip
 
 
 def write_toml(values: dict[str, Any]) -> str:

@@ -118,10 +118,10 @@ class RunDirectory:
             if len(candidates) < checkpoint.candidates:
                 self.candidates(config.task["kind"], checkpoint.candidates)  # raises: some are lost
             try:
-                checkpoint.check(candidates)
+                checkpoint.check(config.settings, candidates)
             except ValueError as error:
                 raise RunError(
-                    f"{self.path}: checkpoint.json and candidates.jsonl do not fit together ({error}); {_ADVICE}"
+                    f"{self.path}: checkpoint.json and the other files do not fit together ({error}); {_ADVICE}"
                 ) from None
         return config, checkpoint, candidates
 
@@ -225,7 +225,7 @@ class RunDirectory:
         with _reported(path):
             if path.exists() and not path.is_file():
                 raise RunError(f"{path} is not a file; remove it")
-            self._log = path.open("a", encoding="utf-8")
+            self._log = path.open("a", encoding="utf-8", errors="backslashreplace")
         if fcntl is None:
             return
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tomllib
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -251,7 +252,7 @@ def recorded_task(config: RunConfig, directory: str | os.PathLike[str]) -> Task:
 
 def _check_task(config: RunConfig, task: Task, directory: str | os.PathLike[str]) -> None:
     """Raise a RunError unless the data and model of a task are those of the run."""
-    known, own = config.task, _task_record(task)
+    known, own = config.task, tomllib.loads(write_toml(_task_record(task)))  # as config.toml holds it
     other = [name for name in ("name", "kind", "outputs", "metric", "identity") if own[name] != known[name]]
     if other:
         raise RunError(

@@ -51,8 +51,8 @@ def equivalent(a: Expression | str, b: Expression | str, kind: str | None = None
 
     Values are compared on a grid in float64 that includes zero, the protected ranges and large numbers, and where they
     differ again in 60 digits. Where |y| and |f| are at most 11, float64 has the last word: f + 1e20 - 1e20 is f among
-    the reals, but 0 in float64, and so another loss. A proof is that exact rules make the two the same (weights compared
-    as floats), or that SymPy reduces their difference, protection included, to zero.
+    the reals, but 0 in float64, and so another loss. A proof is that exact rules make the two the same (weights
+    compared as floats), or that SymPy reduces their difference, protection included, to zero.
 
     Args:
         a: An expression or its text.

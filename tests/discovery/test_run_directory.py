@@ -51,11 +51,11 @@ def checkpoint(count: int = 3) -> Checkpoint:
     rng = RandomState(3)
     rng.normal(size=3)
     history = (
-        Generation(0, math.inf, math.inf, {"evaluated": 2, "rejected": 0}, {"screen": 0.1}),
-        Generation(1, 0.1, math.inf, {"evaluated": count - 2}, {}),
+        Generation(0, 0.5, math.inf, {"evaluated": 2, "rejected": 0}, {"screen": 0.1}),
+        Generation(1, 1 / 3, math.inf, {"evaluated": count - 2}, {}),
     )
     members = (Individual(TREE, 1 / 3), Individual(TREE, 1.0))
-    return Checkpoint(count, members, state_to_json(rng), history, 1.5, 0.3)
+    return Checkpoint(count, members, state_to_json(rng), history, 1.5, 1e-7)
 
 
 @pytest.fixture
@@ -264,6 +264,8 @@ def test_a_checkpoint_edited_by_hand_is_one_line(run: RunDirectory, change: dict
         *({"stage": value} for value in ("lost", 3, None, [])),
         *({"fingerprint": value} for value in (3, True, {})),
         *({"reason": value} for value in (3, None, {})),
+        *({"expression": value} for value in (3, None, "square(y - f)", "", "square(")),
+        {"weights": [1.0, 2.0, 3.0]},
         *({"weights": value} for value in ([], [1.0, 2.0], [1.0, 2.0, "3"], [1.0, 2.0, True], "123", None)),
         *({"nodes": value} for value in ([], "yf", ["square", "sub", "y", 3], ["square", "sub", "y", []], None)),
     ],
@@ -313,13 +315,15 @@ def test_a_line_that_is_there_twice_is_one_line(run: RunDirectory) -> None:
         {"candidates": 0, "history": [], "generation": 0, "population": []},
         {"population": [{"nodes": ["sub", "y", "f"], "weights": [1, 1], "fitness": 1.0}]},
         {"population": [{"nodes": list(TREE.nodes), "weights": list(TREE.weights), "fitness": 0.25}]},
+        {"history": HISTORY},
+        {"learning_rate": 0.1},
     ],
 )
 def test_a_checkpoint_of_other_candidates_is_one_line(run: RunDirectory, change: dict[str, Any]) -> None:
     path = run.path / "checkpoint.json"
     assert run.contents() == (CONFIG, checkpoint(), rows(3))
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(RunError, match=r"checkpoint.json and candidates.jsonl do not fit together \(") as caught:
+    with pytest.raises(RunError, match=r"checkpoint.json and the other files do not fit together \(") as caught:
         run.contents()
     one_line(caught)
 
@@ -345,6 +349,8 @@ def test_a_checkpoint_of_other_candidates_is_one_line(run: RunDirectory, change:
         ("seed = 0", "seed = -1"),
         ("crossover = 0.7", "crossover = nan"),
         ("momentum = 0.0", ""),
+        ("symloss =", "symloss = 3 #"),
+        ("symloss =", "version ="),
     ],
 )
 def test_a_configuration_edited_by_hand_is_one_line(run: RunDirectory, old: str, new: str) -> None:
