@@ -103,7 +103,8 @@ class RunDirectory:
     def close(self) -> None:
         """Let another process write."""
         if self._log is not None:
-            self._log.close()
+            with suppress(OSError):  # what could not be written was told of when it was to be
+                self._log.close()
             self._log = None
 
     def contents(self) -> tuple[RunConfig, Checkpoint | None, list[Candidate]]:

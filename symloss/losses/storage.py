@@ -64,7 +64,12 @@ def save(loss: Loss, path: str | os.PathLike[str], notes: Mapping[str, Any] | No
     if len(text) > MAX_BYTES:
         raise LossError(f"the text of the loss and its notes is at most {MAX_BYTES} bytes; received {len(text)}")
     try:
-        _write(Path(os.path.realpath(place)), text)
+        real = Path(os.path.realpath(place))
+        if real.exists() and not real.is_file() and not real.is_dir():
+            raise LossError(f"{str(path)!r} is no file that could be replaced, but a pipe or a device")
+        _write(real, text)
+    except LossError:
+        raise
     except (OSError, ValueError) as error:
         raise LossError(f"cannot write {str(path)!r}: {_reason(error)}") from None
 
@@ -117,9 +122,9 @@ def _read(path: str | os.PathLike[str]) -> Any:
             raise LossError(f"{str(path)!r} is not a file" if file.exists() else f"there is no file {str(path)!r}")
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
+    except LossError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, LossError):
-            raise
         raise LossError(f"cannot read {str(path)!r}: {_reason(error)}") from None
     if not content.strip():
         raise LossError(f"{str(path)!r} is empty")

@@ -486,6 +486,14 @@ def test_a_full_disk_is_one_line_and_loses_nothing(run: RunDirectory) -> None:
     assert run.checkpoint() == later
 
 
+def test_a_full_disk_is_told_once(run: RunDirectory) -> None:
+    with full_disk(120):
+        with pytest.raises(RunError, match="cannot use"):
+            run.log("x" * 5000)
+        run.close()
+    RunDirectory.open(run.path, writing=True).close()
+
+
 def test_a_directory_that_vanishes_is_one_line(run: RunDirectory) -> None:
     for name in FILES:
         (run.path / name).unlink()

@@ -547,9 +547,7 @@ def test_other_versions_are_told_of(whole: tuple[SearchResult, Path, list[Path]]
     older = {**saved["versions"], "torch": "1.0\ud800"}
     del older["numba"]  # as runs wrote it that are older
     (run / "checkpoint.json").write_text(json.dumps({**saved, "versions": older}))
-    with pytest.warns(
-        RunWarning, match=r"was computed with torch 1\.0.?, now [^;]*: what follows may differ"
-    ) as caught:
+    with pytest.warns(RunWarning, match=r"computed with torch 1\.0.?, now [^;]*: what follows may differ") as caught:
         again = resume(run, make_task(), stages=STAGES)
     assert len(caught) == 1
     assert "\n" not in str(caught[0].message)
