@@ -47,6 +47,10 @@ class RunError(SymlossError):
     """A run directory exists already, is missing, damaged or from another version."""
 
 
+class RunWarning(UserWarning):
+    """A run goes on, but not as it would have."""
+
+
 class SearchError(SymlossError):
     """A search cannot start or cannot go on."""
 

@@ -62,13 +62,9 @@ def evaluate(
 def _task_of_run(losses: list[str]) -> Task:
     """The task of the first run directory among the losses."""
     from symloss.discovery.run_directory import RunDirectory
-    from symloss.tasks import load_task
+    from symloss.discovery.runs import recorded_task
 
     for loss in losses:
         if os.path.isdir(loss):
-            task = RunDirectory.open(loss).config().task
-            if "recipe" not in task:
-                raise TaskError(f"{loss!r} is a run on your own task {task['name']!r}; use sl.evaluate in Python")
-            recipe = task["recipe"]
-            return load_task(recipe["name"], recipe["model"], recipe["seed"], **recipe["model_options"])
+            return recorded_task(RunDirectory.open(loss).config(), loss)
     raise TaskError("there is no task to train on; give one with --task, such as --task digits")

@@ -14,7 +14,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import current_thread, main_thread
 from typing import Any
 
@@ -22,7 +22,7 @@ import typer
 from rich.markup import escape
 
 from symloss.cli import discover, draw, evaluate, latex, losses, plot, resume, show, simplify, tasks
-from symloss.errors import ParseError, SymlossError
+from symloss.errors import ParseError, RunWarning, SymlossError
 
 OK, DEFECT, MISTAKE, INTERRUPTED, NO_READER = 0, 1, 2, 130, 141
 DEBUG = "SYMLOSS_DEBUG"
@@ -76,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings(), _terminated_as_interrupted():
         if not sys.warnoptions and not os.environ.get(DEBUG):
             warnings.simplefilter("ignore")  # of libraries, to their developers
+            warnings.simplefilter("always", RunWarning)
+            warnings.showwarning = _warn
         return _run([f" {word}" if _FORMULA.match(word) else word for word in given])
 
 
@@ -126,6 +128,11 @@ def _failed(error: Exception) -> int:
     return _fail(f"this is a defect of symloss: {type(error).__name__}: {error}{hint}", DEFECT)
 
 
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    with suppress(OSError):  # nobody can be told
+        print(f"warning: {_line(str(message))}", file=sys.stderr, flush=True)
+
+
 def _usage(error: Any) -> str:
     text = str(error.format_message()).strip().rstrip(".")
     context = getattr(error, "ctx", None)
@@ -134,14 +141,17 @@ def _usage(error: Any) -> str:
 
 
 def _fail(message: str, status: int, pointer: str = "") -> int:
-    line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
-    if len(line) > _LONGEST:
-        line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
     try:
-        print("\n".join(filter(None, (f"error: {line}", pointer))), file=sys.stderr, flush=True)
+        print("\n".join(filter(None, (f"error: {_line(message)}", pointer))), file=sys.stderr, flush=True)
     except OSError:  # nobody can be told; the status says it
         _drop_output()
     return status
+
+
+def _line(message: str) -> str:
+    """A message as one line that a terminal shows as it is."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
 
 
 def _drop_output() -> None:

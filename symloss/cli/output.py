@@ -28,6 +28,11 @@ class OutputError(SymlossError):
     """A file cannot be written."""
 
 
+def printable(text: str) -> str:
+    """A text of several lines without what a terminal would take for orders."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns aligned with spaces, under a heading."""
     cells = [tuple(head), *map(tuple, rows)]

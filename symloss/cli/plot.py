@@ -30,13 +30,12 @@ def plot(
     """
     check_picture(out)
     from symloss import plotting
+    from symloss.discovery.result import load_run
 
+    result = load_run(loss) if os.path.isdir(loss) else None  # before anything is written
     module = read_loss(loss, kind)
     save_figure(plotting.loss_curves(module, reference, kind, raw), out)
-    if os.path.isdir(loss):
-        from symloss.discovery.result import load_run
-
-        result = load_run(loss)
+    if result is not None:
         save_figure(plotting.history(result), _beside(out, "history"))
         save_figure(plotting.front(result), _beside(out, "front"))
 

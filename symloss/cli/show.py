@@ -7,6 +7,7 @@ import os
 import textwrap
 
 from symloss.cli.arguments import LossArgument, read_loss
+from symloss.cli.output import printable
 
 EXAMPLE = "symloss show runs/digits"
 
@@ -23,7 +24,7 @@ def _show_run(directory: str) -> None:
     from symloss.discovery.result import load_run
 
     result = load_run(directory)
-    print(result)
+    print(printable(str(result)))
     if result.front:
         print(f"\npick in full: {result.best.expression}")
     if result.settings.scale_free and result.learning_rate is not None:
@@ -43,4 +44,4 @@ def _show_loss(what: str) -> None:
         with open(what, encoding="utf-8") as file:
             notes = json.load(file).get("notes", {})  # the loss was read from it, so it is a record
         for name, value in notes.items() if isinstance(notes, dict) else ():
-            print(f"{name}: {value}")
+            print(printable(" ".join(f"{name}: {value}".split())))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from symloss.discovery import values
 from symloss.expression.expression import Expression
 from symloss.expression.tree import from_expression
 from symloss.losses.symbolic import SymbolicLoss
@@ -81,29 +82,31 @@ class Candidate:
 
     @classmethod
     def from_json(cls, row: dict[str, Any], kind: str) -> Candidate:
-        """The candidate of `to_json`'s form; `nodes` and `weights` count, `expression` is for people.
+        """The candidate of `to_json`'s form; `expression` is for people and says the same as `nodes` and `weights`.
 
         Raises:
-            KeyError, TypeError, ValueError: If the row is not of that form.
+            KeyError, TypeError, ValueError: If the row is not of that form, or a value cannot be.
         """
-        number, generation, twin, stage = row["id"], row["generation"], row["duplicate_of"], row["stage"]
-        if not all(isinstance(v, int) for v in (number, generation, 0 if twin is None else twin)):
-            raise ValueError("id, generation and duplicate_of are whole numbers")
+        twin, stage, fingerprint = row["duplicate_of"], row["stage"], row["fingerprint"]
         if stage not in STAGES:
-            raise ValueError(f"stage is one of {', '.join(STAGES)}; received {stage!r}")
-        fingerprint = row["fingerprint"]
+            raise ValueError(f"stage is one of {', '.join(STAGES)}; received {stage!r:.40}")
+        if (twin is not None) != (stage == "duplicate") or twin == row["id"]:
+            raise ValueError("a duplicate, and nothing else, names its twin")
+        expression = values.expression(row)
+        if values.formula(row["expression"]) != expression:
+            raise ValueError("expression is not the formula of nodes and weights")
         return cls(
-            id=number,
-            generation=generation,
-            expression=Expression(tuple(row["nodes"]), tuple(row["weights"])),
+            id=values.whole(row["id"]),
+            generation=values.whole(row["generation"]),
+            expression=expression,
             kind=kind,
             stage=stage,
-            reason=str(row["reason"]),
-            fitness=math.inf if row["fitness"] is None else float(row["fitness"]),
-            seconds=float(row["seconds"]),
-            fingerprint=None if fingerprint is None else str(fingerprint),
-            duplicate_of=twin,
-            scale=float(row["scale"]),
+            reason=values.text(row["reason"]),
+            fitness=values.fitness(row["fitness"], kind),
+            seconds=values.number(row["seconds"], 0),
+            fingerprint=None if fingerprint is None else values.text(fingerprint),
+            duplicate_of=None if twin is None else values.whole(twin),
+            scale=values.number(row["scale"], math.ulp(0.0)),
         )
 
 

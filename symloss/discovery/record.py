@@ -5,18 +5,37 @@ from __future__ import annotations
 import json
 import math
 import platform
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import torch
 
-from symloss.discovery.evolution import Individual
-from symloss.discovery.settings import Settings
+from symloss.discovery.archive import Candidate
+from symloss.discovery.evolution import Individual, state_from_json
+from symloss.discovery.methods import METHODS
+from symloss.discovery.settings import BEFORE, Settings
+from symloss.discovery.values import check_registered, expression, fitness, formula, number, text, whole
 from symloss.expression.expression import Expression
-from symloss.expression.parsing import parse
+from symloss.tasks.task import KINDS
+
+
+@cache
+def current_versions() -> dict[str, str]:
+    """Versions on which the bits of a result depend."""
+    try:
+        own = version("symloss")
+    except PackageNotFoundError:  # run from its source
+        own = "unknown"
+    return {
+        "symloss": own, "python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__,
+        "numba": version("numba"),
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,7 +60,7 @@ class RunConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for TOML."""
         return {
-            "symloss": versions()["symloss"],
+            "symloss": current_versions()["symloss"],
             "method": self.method,
             "guesses": [str(guess) for guess in self.guesses],
             "primitives": list(self.primitives),
@@ -50,23 +69,28 @@ class RunConfig:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> RunConfig:
+    def from_dict(cls, record: dict[str, Any]) -> RunConfig:
         """The configuration of `to_dict`'s form.
 
         Raises:
             KeyError, TypeError, ValueError, SymlossError: If the values are not of that form.
         """
-        task = values["task"]
-        for name in ("name", "kind", "metric", "identity"):
-            _text(task[name])
+        text(record["symloss"])
+        settings = {**BEFORE, **record["settings"]}
         for name in Settings().to_dict():
-            values["settings"][name]  # a file that was cut off must not turn into one of defaults
+            settings[name]  # a file that was cut off must not turn into one of defaults
+        if record["method"] not in METHODS:
+            raise ValueError(f"unknown method {record['method']!r:.40}; there is: {', '.join(METHODS)}")
+        for name in ("guesses", "primitives"):
+            if type(record[name]) is not list:
+                raise ValueError(f"{name} is a list of texts; received {record[name]!r:.40}")
+        check_registered(map(text, record["primitives"]))
         return cls(
-            method=_text(values["method"]),
-            settings=Settings.from_dict(values["settings"]),
-            task=task,
-            guesses=tuple(parse(_text(guess)) for guess in values["guesses"]),
-            primitives=tuple(map(_text, values["primitives"])),
+            method=record["method"],
+            settings=Settings.from_dict(settings),
+            task=_task(record["task"]),
+            guesses=tuple(map(formula, record["guesses"])),
+            primitives=tuple(record["primitives"]),
         )
 
 
@@ -93,14 +117,14 @@ class Generation:
         return {**asdict(self), "best": _finite(self.best), "median": _finite(self.median)}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Generation:
+    def from_json(cls, record: dict[str, Any]) -> Generation:
         """The record of `to_json`'s form."""
         return cls(
-            number=_whole(values["number"]),
-            best=_fitness(values["best"]),
-            median=_fitness(values["median"]),
-            counts={_text(stage): _whole(count) for stage, count in values["counts"].items()},
-            seconds={_text(stage): float(seconds) for stage, seconds in values["seconds"].items()},
+            number=whole(record["number"]),
+            best=fitness(record["best"]),
+            median=fitness(record["median"]),
+            counts={stage: whole(count) for stage, count in record["counts"].items()},
+            seconds={stage: number(seconds, 0) for stage, seconds in record["seconds"].items()},
         )
 
 
@@ -116,6 +140,7 @@ class Checkpoint:
         seconds: Computing time so far.
         learning_rate: Step size of the base optimiser in use; None until it is known.
         stopped: Why the search ended; empty while it runs.
+        versions: What computed the latest part, as `current_versions` tells it.
     """
 
     candidates: int = 0
@@ -125,11 +150,12 @@ class Checkpoint:
     seconds: float = 0.0
     learning_rate: float | None = None
     stopped: str = ""
+    versions: dict[str, str] = field(default_factory=current_versions)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, with the versions that computed them; numbers round-trip exactly."""
+        """Plain values; numbers round-trip exactly."""
         return {
-            "versions": versions(),
+            "versions": self.versions,
             "generation": len(self.history),
             "candidates": self.candidates,
             "seconds": self.seconds,
@@ -144,39 +170,70 @@ class Checkpoint:
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Checkpoint:
+    def from_json(cls, record: dict[str, Any]) -> Checkpoint:
         """The checkpoint of `to_json`'s form.
 
         Raises:
             KeyError, TypeError, ValueError, SymlossError: If the values are not of that form.
         """
-        rate = values["learning_rate"]
+        rate = record["learning_rate"]
+        state_from_json(record["random"])
         checkpoint = cls(
-            candidates=_whole(values["candidates"]),
-            population=tuple(
-                Individual(Expression(tuple(m["nodes"]), tuple(m["weights"])), _fitness(m["fitness"]))
-                for m in values["population"]
-            ),
-            random=values["random"],
-            history=tuple(Generation.from_json(entry) for entry in values["history"]),
-            seconds=float(values["seconds"]),
-            learning_rate=None if rate is None else float(rate),
-            stopped=_text(values["stopped"]),
+            candidates=whole(record["candidates"]),
+            population=tuple(Individual(expression(m), fitness(m["fitness"])) for m in record["population"]),
+            random=record["random"],
+            history=tuple(map(Generation.from_json, record["history"])),
+            seconds=number(record["seconds"], 0),
+            learning_rate=None if rate is None else number(rate, math.ulp(0.0)),
+            stopped=text(record["stopped"]),
+            versions={text(name): text(version) for name, version in record["versions"].items()},
         )
-        if len(checkpoint.history) != values["generation"] or bool(checkpoint.history) != bool(checkpoint.population):
+        numbers = [generation.number for generation in checkpoint.history]
+        if numbers != list(range(whole(record["generation"]))) or bool(numbers) != bool(checkpoint.population):
             raise ValueError("generation, history and population do not fit together")
         return checkpoint
 
+    def check(self, settings: Settings, candidates: Sequence[Candidate]) -> None:
+        """Whether these settings and these candidates, in order, are of one run with it.
 
-def versions() -> dict[str, str]:
-    """Versions on which the bits of a result depend."""
-    try:
-        own = version("symloss")
-    except PackageNotFoundError:  # run from its source
-        own = "unknown"
-    return {
-        "symloss": own, "python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__,
-    }  # fmt: skip
+        Candidates beyond those counted are of the generation that was cut off.
+
+        Raises:
+            ValueError: If they are not.
+        """
+        counted = candidates[: self.candidates]
+        if [c.id for c in counted] != list(range(self.candidates)):
+            raise ValueError("the candidates are not numbered from 0 on")
+        if any((c.duplicate_of or 0) >= self.candidates for c in counted):
+            raise ValueError("a duplicate names a twin that is not there")
+        found = Counter((c.generation, c.stage) for c in counted)
+        told = {(g.number, stage): count for g in self.history for stage, count in g.counts.items() if count}
+        if found != told or any(c.generation != len(self.history) for c in candidates[self.candidates :]):
+            raise ValueError("the history counts other candidates in its generations")
+        best = [math.inf] * len(self.history)
+        for c in counted:
+            if c.stage == "evaluated":
+                best[c.generation] = min(best[c.generation], c.fitness)
+        if [g.best for g in self.history] != list(accumulate(best, min)):
+            raise ValueError("the history tells of another best fitness")
+        known = {(c.expression, c.fitness) for c in counted}
+        if any((member.expression, member.fitness) not in known for member in self.population):
+            raise ValueError("a member of the population is no candidate")
+        if not settings.scale_free and self.learning_rate not in (None, settings.learning_rate):
+            raise ValueError("the learning rate is not that of the settings")
+
+
+def _task(record: dict[str, Any]) -> dict[str, Any]:
+    """The task of a run, whose parts fit together."""
+    for name in ("name", "kind", "metric", "identity"):
+        text(record[name])
+    kind, outputs = record["kind"], whole(record["outputs"])
+    if kind not in KINDS:
+        raise ValueError(f"kind is one of {', '.join(KINDS)}; received {kind!r:.40}")
+    regression = record["metric"] == "mean squared error"
+    if regression != (kind == "regression") or (outputs < 2 if kind == "multiclass" else outputs != 1):
+        raise ValueError(f"no {kind} task has {outputs} outputs and the metric {record['metric']!r:.40}")
+    return record
 
 
 def write_toml(values: dict[str, Any]) -> str:
@@ -219,19 +276,3 @@ def _quoted(text: str) -> str:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _fitness(value: Any) -> float:
-    return math.inf if value is None else float(value)
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r:.40} is not a count")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r:.40} is not text")
-    return value

@@ -189,11 +189,8 @@ def load_run(directory: str | os.PathLike[str]) -> SearchResult:
         RunError: If it is no run directory, or a file in it is damaged or from a newer version.
     """
     run = RunDirectory.open(directory)
-    config = run.config()
-    checkpoint = run.checkpoint() or Checkpoint()
-    candidates = run.candidates(config.task["kind"])
-    if len(candidates) < checkpoint.candidates:
-        run.candidates(config.task["kind"], checkpoint.candidates)  # raises: some are lost
+    config, saved, candidates = run.contents()
+    checkpoint = saved or Checkpoint()
     return SearchResult(
         config=config,
         candidates=tuple(candidates),

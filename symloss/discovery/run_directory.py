@@ -36,7 +36,7 @@ except ImportError:  # not a POSIX system: two writers are not noticed there
 T = TypeVar("T")
 
 FORMAT = 1
-"""Version of the files; a run of a higher one is refused."""
+"""Version of the files; a run of another one is refused. When it rises: see `settings.BEFORE`."""
 _DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, SymlossError)
 _ADVICE = "restore it or start a new run"
 FILES = ("config.toml", "candidates.jsonl", "front.csv", "best.json", "checkpoint.json", "log.txt")
@@ -50,6 +50,8 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str) or "\0" in os.fspath(path):
+            raise RunError(f"the directory of a run is given by its path; received {path!r:.80}")
         self.path = Path(path)
         self._log: IO[str] | None = None
 
@@ -71,11 +73,12 @@ class RunDirectory:
             if present and not overwrite:
                 raise RunError(f"{run.path} holds a run already; resume it, overwrite it, or give a new directory")
             run.path.mkdir(parents=True, exist_ok=True)
-            run._lock()
-            for name in FILES[::-1]:  # config.toml last: until then the directory is still known as a run's
-                if name != "log.txt":
-                    (run.path / name).unlink(missing_ok=True)
-        run.write_config(config)
+        with run._writing():
+            with _reported(run.path):
+                for name in FILES[::-1]:  # config.toml last: until then the directory is still known as a run's
+                    if name != "log.txt":
+                        (run.path / name).unlink(missing_ok=True)
+            run.write_config(config)
         return run
 
     @classmethod
@@ -93,15 +96,35 @@ class RunDirectory:
                 raise RunError(f"{run.path} is empty; give the directory of a run")
             if not (run.path / "config.toml").is_file():
                 raise RunError(f"{run.path} is not a run directory: it has no config.toml")
-            if writing:
-                run._lock()
+        if writing:
+            run._lock()
         return run
 
     def close(self) -> None:
         """Let another process write."""
         if self._log is not None:
-            self._log.close()
+            with suppress(OSError):  # what could not be written was told of when it was to be
+                self._log.close()
             self._log = None
+
+    def contents(self) -> tuple[RunConfig, Checkpoint | None, list[Candidate]]:
+        """Everything about the run, checked to fit together: what defines it, where it stands, and all candidates.
+
+        Raises:
+            RunError: If a file is damaged or from another version, or they do not fit together.
+        """
+        config, checkpoint = self.config(), self.checkpoint()
+        candidates = self.candidates(config.task["kind"])
+        if checkpoint is not None:
+            if len(candidates) < checkpoint.candidates:
+                self.candidates(config.task["kind"], checkpoint.candidates)  # raises: some are lost
+            try:
+                checkpoint.check(config.settings, candidates)
+            except ValueError as error:
+                raise RunError(
+                    f"{self.path}: checkpoint.json and the other files do not fit together ({error}); {_ADVICE}"
+                ) from None
+        return config, checkpoint, candidates
 
     def config(self) -> RunConfig:
         """What defines the run.
@@ -121,7 +144,7 @@ class RunDirectory:
         Raises:
             RunError: If checkpoint.json is damaged or from a newer version.
         """
-        if not (self.path / "checkpoint.json").exists():
+        if not _exists(self.path / "checkpoint.json"):
             return None
         return self._record("checkpoint.json", _json, Checkpoint.from_json)
 
@@ -136,17 +159,17 @@ class RunDirectory:
             RunError: If a line is damaged or fewer than `count` are there.
         """
         path = self.path / "candidates.jsonl"
-        if not path.exists() and not count:
+        if not count and not _exists(path):
             return []
         lines = _read(path).split("\n")[:-1]  # what follows the last line break is torn or empty
         if count is not None and len(lines) < count:
             raise RunError(f"{path} is truncated: {len(lines)} of {count} candidates are left; {_ADVICE}")
-        candidates = []
+        candidates: list[Candidate] = []
         for number, line in enumerate(lines[:count], start=1):
-            try:
+            with _understood(f"{path}, line {number},"):
                 candidates.append(Candidate.from_json(_json(line), kind))
-            except _DAMAGE as error:
-                raise RunError(f"{path}, line {number}, is damaged ({_said(error)}); {_ADVICE}") from None
+                if number > 1 and candidates[-2].id >= candidates[-1].id:
+                    raise ValueError(f"candidate {candidates[-1].id} comes after {candidates[-2].id}")
         return candidates
 
     def truncate(self, count: int) -> None:
@@ -191,14 +214,19 @@ class RunDirectory:
 
     def _is_run(self) -> bool:
         """Whether config.toml is there and symloss wrote it."""
+        path = self.path / "config.toml"
         try:
-            return "symloss" in tomllib.loads((self.path / "config.toml").read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+            return path.is_file() and "symloss" in tomllib.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError, RecursionError):
             return False
 
     def _lock(self) -> None:
         """Open log.txt and keep it locked, so that a second writer is refused."""
-        self._log = (self.path / "log.txt").open("a", encoding="utf-8")
+        path = self.path / "log.txt"
+        with _reported(path):
+            if path.exists() and not path.is_file():
+                raise RunError(f"{path} is not a file; remove it")
+            self._log = path.open("a", encoding="utf-8", errors="backslashreplace")
         if fcntl is None:
             return
         try:
@@ -209,22 +237,31 @@ class RunDirectory:
         except OSError:  # a file system without locks
             pass
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Locked, and no longer after a failure."""
+        self._lock()
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
     def _record(self, name: str, read: Callable[[str], Any], build: Callable[[dict[str, Any]], T]) -> T:
         """A record of this format from one of the files."""
         path = self.path / name
-        text = _read(path)
-        try:
-            values = read(text)
+        content = _read(path)
+        with _understood(str(path)):
+            values = read(content)
             found = values.pop("format", None)
-            if type(found) is int and found > FORMAT:
-                raise RunError(f"{path} has format {found}, newer than this version reads ({FORMAT}); upgrade symloss")
-            if found != FORMAT:
-                raise RunError(f"{path} was not written by symloss: it has no format number; give another directory")
+        if type(found) is not int:
+            raise RunError(f"{path} was not written by symloss: it has no format number; give another directory")
+        if found > FORMAT:
+            raise RunError(f"{path} has format {found}, newer than this version reads ({FORMAT}); upgrade symloss")
+        if found < FORMAT:
+            raise RunError(f"{path} was written by an older version (format {found}, not {FORMAT}); {_ADVICE}")
+        with _understood(str(path)):
             return build(values)
-        except RunError:
-            raise
-        except _DAMAGE as error:
-            raise RunError(f"{path} is damaged ({_said(error)}); {_ADVICE}") from None
 
     def _replace(self, name: str, text: str) -> None:
         """Write a file so that either the old or the new content is there at any instant."""
@@ -254,10 +291,17 @@ def _temporary(path: Path) -> Iterator[Path]:
             os.close(descriptor)
 
 
+def _exists(path: Path) -> bool:
+    with _reported(path):
+        return os.path.lexists(path)  # a link to nowhere is there, and what it led to is lost
+
+
 def _read(path: Path) -> str:
     with _reported(path):
+        if path.exists() and not path.is_file():
+            raise RunError(f"{path} is not a file; {_ADVICE}")
         try:
-            return path.read_text(encoding="utf-8")
+            return path.read_bytes().decode("utf-8")  # line breaks as they are: `truncate` counts the same
         except UnicodeDecodeError:
             raise RunError(f"{path} is damaged (it is not UTF-8 text); {_ADVICE}") from None
 
@@ -271,9 +315,16 @@ def _json(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-def _said(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+@contextmanager
+def _understood(where: str) -> Iterator[None]:
+    """Turn what is wrong with a content into one line."""
+    try:
+        yield
+    except RunError as error:
+        raise RunError(f"{where} cannot be used: {error}") from None
+    except _DAMAGE as error:
+        said = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise RunError(f"{where} is damaged ({said:.300}); {_ADVICE}") from None
 
 
 @contextmanager
@@ -282,5 +333,6 @@ def _reported(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, LossError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise RunError(f"cannot use {path}: {why}; what was written before is kept") from error
+        named = str(getattr(error, "filename2", None) or getattr(error, "filename", None))  # the second is where to
+        where, why = named if named.startswith(str(path)) else path, getattr(error, "strerror", None) or str(error)
+        raise RunError(f"cannot use {where}: {why}; what was written before is kept") from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import tomllib
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,12 +15,13 @@ from numpy.random import RandomState
 from symloss.discovery import stages as stage_functions
 from symloss.discovery.executor import Executor
 from symloss.discovery.methods import METHODS
-from symloss.discovery.record import RunConfig, write_toml
+from symloss.discovery.record import Checkpoint, RunConfig, current_versions, write_toml
 from symloss.discovery.result import GenerationEvent, SearchResult
 from symloss.discovery.run_directory import RunDirectory
 from symloss.discovery.search import Callback, Search, Stages
 from symloss.discovery.settings import Settings
-from symloss.errors import RunError, SearchError
+from symloss.discovery.values import text, whole
+from symloss.errors import RunError, RunWarning, SearchError, SymlossError
 from symloss.expression import primitives
 from symloss.expression.expression import Expression
 from symloss.expression.parsing import parse
@@ -72,8 +75,8 @@ def discover(
 
     Source: Raymond et al., *Learning Symbolic Model-Agnostic Loss Functions via Meta-Learning*, arXiv 2209.08907.
     """
-    if method not in METHODS:
-        raise SearchError(f"unknown method {method!r}; there is: {', '.join(METHODS)}")
+    if not isinstance(method, str) or method not in METHODS:
+        raise SearchError(f"unknown method {method!r:.60}; there is: {', '.join(METHODS)}")
     resolved = Settings.from_dict(settings)
     own = _on_device(load_task(task) if isinstance(task, str) else task, resolved.device)
     config = RunConfig(
@@ -84,9 +87,9 @@ def discover(
         primitives=tuple(row.name for row in primitives.search_set()),
     )
     METHODS[method]((), resolved, RandomState(resolved.seed), config.guesses)  # bad guesses and limits end it here
-    executor = _executor(own, resolved, n_jobs, stages)
+    executor, listeners = _executor(own, resolved, n_jobs, stages), _listeners(callbacks, progress)
     directory = None if out is None else RunDirectory.create(out, config, overwrite)
-    return _run(Search(own, config, executor, _listeners(callbacks, progress), directory, stages))
+    return _run(Search(own, config, executor, listeners, directory, stages))
 
 
 def resume(
@@ -110,6 +113,9 @@ def resume(
         stages: Other functions to judge candidates with.
         changes: New values of `generations`, `target_fitness` or `time_limit`. The time limit counts from now.
 
+    Warns:
+        RunWarning: If other versions of symloss, python, torch, numpy or numba computed the run: bits may differ.
+
     Raises:
         RunError: If the directory is no run, is damaged, is in use, or belongs to another task.
         SearchError: If another setting is to change.
@@ -119,18 +125,19 @@ def resume(
             raise SearchError(f"a resumed run may change {', '.join(_EXTENDABLE)}; received {name!r}: start a new run")
     run = RunDirectory.open(directory, writing=True)
     try:
-        config = run.config()
+        config, saved, candidates = run.contents()
         if changes:
             config = replace(config, settings=Settings.from_dict({**config.settings.to_dict(), **changes}))
-        own = _same_task(config, task, run)
-        saved = run.checkpoint()
-        if saved is None and run.candidates(config.task["kind"]):
+        own = _on_device(recorded_task(config, run.path) if task is None else task, config.settings.device)
+        _check_task(config, own, run.path)
+        _check_primitives(config, run.path)
+        if saved is None and candidates:
             raise RunError(f"{run.path} has candidates but no checkpoint.json; restore it or start a new run")
-        candidates = run.candidates(config.task["kind"], saved.candidates if saved else 0)
         executor = _executor(own, config.settings, n_jobs, stages)
         search = Search(own, config, executor, _listeners(callbacks, progress), run, stages)
         if saved is not None:
-            search.restore(saved, candidates)
+            _tell_versions(saved, run)
+            search.restore(replace(saved, versions=current_versions()), candidates[: saved.candidates])
             run.truncate(saved.candidates)
         if changes:
             run.write_config(config)
@@ -146,6 +153,16 @@ def _executor(task: Task, settings: Settings, n_jobs: int, functions: Stages | N
     return Executor(task, n_jobs, backend)
 
 
+def _tell_versions(saved: Checkpoint, run: RunDirectory) -> None:
+    """Say that the rest may differ in the last bits from what the versions before would have computed."""
+    now = current_versions()
+    other = [f"{name} {old}, now {now[name]}" for name, old in saved.versions.items() if now.get(name, old) != old]
+    if other:
+        line = f"{run.path} was computed with {'; '.join(other)}: what follows may differ from it in the last bits"
+        run.log(line)
+        warnings.warn(line, RunWarning, stacklevel=3)
+
+
 def _run(search: Search) -> SearchResult:
     directory = search.directory
     if directory is None:
@@ -159,10 +176,14 @@ def _run(search: Search) -> SearchResult:
 
 
 def _listeners(callbacks: Iterable[Callback], progress: Progress) -> tuple[Callback, ...]:
+    callbacks = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
+    for callback in callbacks:
+        if not callable(callback):
+            raise SearchError(f"callbacks are functions; received {callback!r:.60}")
     if callable(progress):
         return (*callbacks, progress)
     shown = sys.stderr is not None and sys.stderr.isatty() if progress is None else progress
-    return (*callbacks, _print_line) if shown else tuple(callbacks)
+    return (*callbacks, _print_line) if shown else callbacks
 
 
 def _print_line(event: GenerationEvent) -> None:
@@ -172,6 +193,8 @@ def _print_line(event: GenerationEvent) -> None:
 def _expressions(guesses: Sequence[Expression | str] | Expression | str) -> tuple[Expression, ...]:
     if isinstance(guesses, str | Expression):
         guesses = (guesses,)
+    if not isinstance(guesses, Iterable):
+        raise SearchError(f"guesses are Expressions or their texts; received {guesses!r:.60}")
     expressions = tuple(parse(guess) if isinstance(guess, str) else guess for guess in guesses)
     for guess in expressions:
         if not isinstance(guess, Expression):
@@ -180,11 +203,15 @@ def _expressions(guesses: Sequence[Expression | str] | Expression | str) -> tupl
 
 
 def _on_device(task: Task, device: str) -> Task:
+    if not isinstance(task, Task):
+        raise SearchError(f"a task is a Task or the name of one; received {task!r:.60}")
     try:
-        return task.to(device)
+        moved = task.to(device)
+        moved.train.x[:1].cpu()  # a device without data, such as "meta", fails here
     except (RuntimeError, AssertionError) as error:  # torch raises either for a device that it lacks
         reason = " ".join(str(error).split())[:200]
-        raise SearchError(f"device {device!r} cannot be used ({reason}); choose another, such as 'cpu'") from None
+        raise SearchError(f"device {device!r:.60} cannot be used ({reason}); choose another, such as 'cpu'") from None
+    return moved
 
 
 def _task_record(task: Task) -> dict[str, Any]:
@@ -204,21 +231,45 @@ def _task_record(task: Task) -> dict[str, Any]:
     return record
 
 
-def _same_task(config: RunConfig, task: Task | None, run: RunDirectory) -> Task:
-    """The task of a run: the one given, or made anew by its recipe; its data and model must be those of the run."""
-    name = config.task["name"]
-    if task is None:
-        recipe = config.task.get("recipe")
-        if recipe is None:
-            raise RunError(f"{run.path} is a run on a task of your own ({name!r}): call resume(directory, task)")
-        try:
-            task = load_task(recipe["name"], recipe["model"], recipe["seed"], **recipe["model_options"])
-        except (KeyError, TypeError) as error:
-            raise RunError(f"{run.path} has a damaged recipe of its task ({error}); give the task") from None
-    task = _on_device(task, config.settings.device)
-    if task.identity() != config.task["identity"]:
-        raise RunError(f"the task is not that of {run.path} ({name!r}): its data, name or model differ")
+def recorded_task(config: RunConfig, directory: str | os.PathLike[str]) -> Task:
+    """The task of a run, made anew by its recipe.
+
+    Raises:
+        RunError: If the task is the user's own, or its recipe is damaged or makes another one.
+        TaskError: If it cannot be loaded.
+    """
+    recipe, name = config.task.get("recipe"), config.task["name"]
+    if recipe is None:
+        raise RunError(
+            f"{directory} is a run on a task of your own ({name!r:.60}): call resume(directory, task), "
+            "or evaluate with the task, in Python"
+        )
+    try:
+        options = dict(recipe["model_options"])
+        arguments = text(recipe["name"]), text(recipe["model"]), whole(recipe["seed"])
+        if set(recipe) != {"name", "model", "seed", "model_options"} or set(options) & set(recipe):
+            raise ValueError("it has name, model, seed and model_options, and nothing else")
+        task = load_task(*arguments, **options)
+    except SymlossError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        said = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        raise RunError(f"{directory} has a damaged recipe of its task ({said}); restore it or give the task") from None
+    _check_task(config, task, directory)
+    return task
+
+
+def _check_task(config: RunConfig, task: Task, directory: str | os.PathLike[str]) -> None:
+    """Raise a RunError unless the data and model of a task are those of the run."""
+    known, own = config.task, tomllib.loads(write_toml(_task_record(task)))  # as config.toml holds it
+    other = [name for name in ("name", "kind", "outputs", "metric", "identity") if own[name] != known[name]]
+    if other:
+        raise RunError(
+            f"the task is not that of {directory} ({known['name']!r:.60}): its data, name or model differ ({other[0]})"
+        )
+
+
+def _check_primitives(config: RunConfig, directory: str | os.PathLike[str]) -> None:
     missing = set(config.primitives) ^ {row.name for row in primitives.search_set()}
     if missing:
-        raise RunError(f"{run.path} draws from other primitives ({', '.join(sorted(missing))}); register the same")
-    return task
+        raise RunError(f"{directory} draws from other primitives ({', '.join(sorted(missing))}); register the same")

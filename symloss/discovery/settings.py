@@ -7,6 +7,11 @@ from typing import Any
 
 from symloss.errors import SearchError
 
+BEFORE: dict[str, Any] = {"redraws": 0, "confirmations": 0}
+"""The settings that came later, each with the value that makes a search what it was without it: a run whose config.toml
+lacks one is older and goes on with that value. For a later setting without such a value, or one that older versions
+must not pass over, `run_directory.FORMAT` rises instead, and runs of a lower format are refused as older."""
+
 
 @dataclass(frozen=True)
 class Settings:

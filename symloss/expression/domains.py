@@ -31,6 +31,10 @@ _KINDS = {None: _REAL, "regression": _REAL, "multiclass": _PROBABILITY, "binary"
 
 ROUNDING = 1e-13
 """Rounding of a value, relative to the largest number that went into it."""
+MODERATE = 11.0
+"""Largest |y| and |f| at which values that rounding has spoilt count as different."""
+SPOILT = 1e-3
+"""Least difference there, relative to the larger value or to 1."""
 
 
 def domain(kind: str | None) -> Domain:
@@ -88,16 +92,18 @@ class Comparison:
         suspects: Points (y, f) where they differ by more than rounding is expected to, the worst first; at most ten.
         largest: Largest absolute difference.
         defined: Whether the second is finite wherever the first is, and the first is somewhere.
+        spoilt: Point of moderate size where float64 shows the largest visible difference, whatever causes it, or None.
     """
 
     suspects: tuple[tuple[float, float], ...]
     largest: float
     defined: bool
+    spoilt: tuple[float, float] | None
 
     @property
     def agree(self) -> bool:
-        """Whether they differ by no more than rounding is expected to."""
-        return not self.suspects
+        """Whether they differ by no more than rounding is expected to, and by nothing that can be seen."""
+        return not self.suspects and self.spoilt is None
 
 
 def compare(a: Expression, b: Expression, where: Domain, tolerance: float = 1e-9) -> Comparison:
@@ -111,5 +117,10 @@ def compare(a: Expression, b: Expression, where: Domain, tolerance: float = 1e-9
         rounding = ROUNDING * np.fmin(np.maximum(ours_scale, theirs_scale), 1e300)
         allowed = tolerance * np.maximum(np.abs(ours), np.abs(theirs)) + rounding
         wrong = np.flatnonzero(finite & (difference > allowed))
+        moderate = (np.abs(y) <= MODERATE) & (np.abs(f) <= MODERATE)
+        visible = difference / np.maximum(np.maximum(np.abs(ours), np.abs(theirs)), 1.0)
+        visible = np.where(finite & moderate, visible, 0.0)
+    most = int(visible.argmax())
+    spoilt = (float(y[most]), float(f[most])) if visible[most] > SPOILT else None
     worst = wrong[np.argsort(-difference[wrong], kind="stable")][:10]
-    return Comparison(tuple((float(y[i]), float(f[i])) for i in worst), float(difference.max()), defined)
+    return Comparison(tuple((float(y[i]), float(f[i])) for i in worst), float(difference.max()), defined, spoilt)

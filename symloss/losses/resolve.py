@@ -62,7 +62,11 @@ def _of_kind(module: nn.Module, kind: str, label: str) -> nn.Module:
 
 
 def _best(directory: Path) -> SymbolicLoss:
-    if not (directory / BEST).is_file():
+    try:
+        there = (directory / BEST).is_file()
+    except OSError as error:
+        raise LossError(f"cannot read {str(directory / BEST)!r}: {error.strerror}") from None
+    if not there:
         raise LossError(f"directory {str(directory)!r} holds no {BEST}: it is not a run, or nothing was found yet")
     return storage.load(directory / BEST)
 

@@ -40,6 +40,7 @@ def save(loss: Loss, path: str | os.PathLike[str], notes: Mapping[str, Any] | No
     Raises:
         LossError: If the loss has no formula of its own, or the file cannot be written.
     """
+    place = _path(path)
     if not isinstance(loss, SymbolicLoss):
         name = getattr(loss, "name", None)
         remedy = f"get({name!r}) makes it anew" if name else "torch.save keeps its state_dict"
@@ -63,7 +64,12 @@ def save(loss: Loss, path: str | os.PathLike[str], notes: Mapping[str, Any] | No
     if len(text) > MAX_BYTES:
         raise LossError(f"the text of the loss and its notes is at most {MAX_BYTES} bytes; received {len(text)}")
     try:
-        _write(Path(os.path.realpath(path)), text)
+        real = Path(os.path.realpath(place))
+        if real.exists() and not real.is_file() and not real.is_dir():
+            raise LossError(f"{str(path)!r} is no file that could be replaced, but a pipe or a device")
+        _write(real, text)
+    except LossError:
+        raise
     except (OSError, ValueError) as error:
         raise LossError(f"cannot write {str(path)!r}: {_reason(error)}") from None
 
@@ -103,14 +109,22 @@ def load(path: str | os.PathLike[str]) -> SymbolicLoss:
         raise LossError(f"{str(path)!r} does not hold a usable loss: {error}") from error
 
 
+def _path(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise LossError(f"the file of a loss is given by its path; received {path!r:.80}")
+    return Path(path)
+
+
 def _read(path: str | os.PathLike[str]) -> Any:
-    file = Path(path)
+    file = _path(path)
     try:
         if not file.is_file():
             raise LossError(f"{str(path)!r} is not a file" if file.exists() else f"there is no file {str(path)!r}")
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
-    except OSError as error:
+    except LossError:
+        raise
+    except (OSError, ValueError) as error:
         raise LossError(f"cannot read {str(path)!r}: {_reason(error)}") from None
     if not content.strip():
         raise LossError(f"{str(path)!r} is empty")

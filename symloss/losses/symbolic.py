@@ -109,6 +109,21 @@ class SymbolicLoss(Loss):
             lambda value, _, edge: value * weights[edge],
         )
 
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        """Beside the weights go the names of the nodes, in torch's metadata: keys and tensors stay as they are."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        metadata = getattr(destination, "_metadata", {}).get(prefix[:-1])
+        if metadata is not None:
+            metadata["nodes"] = " ".join(self._tree.nodes)
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, local_metadata: Mapping[str, Any], *rest: Any
+    ) -> None:
+        nodes, own = local_metadata.get("nodes"), " ".join(self._tree.nodes)
+        if nodes not in (None, own):  # None: from elsewhere, or copied without its metadata
+            raise LossError(f"the state is that of another formula: its nodes are {nodes!r:.200}, here {own!r:.200}")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
     def save(self, path: str | os.PathLike[str], notes: Mapping[str, Any] | None = None) -> None:
         """Write the loss to a JSON file; see `symloss.losses.save`."""
         from symloss.losses import storage

@@ -165,14 +165,14 @@ def seeded(seed: int) -> Iterator[None]:
 
 def _sizes(name: str, sizes: int | Sequence[int], count: int | None = None) -> tuple[int, ...]:
     """Layer sizes as a tuple of positive whole numbers."""
-    found = (sizes,) if isinstance(sizes, int) else tuple(sizes)
-    if not all(isinstance(size, int) and size > 0 for size in found) or (count is not None and len(found) != count):
+    found = tuple(sizes) if isinstance(sizes, Sequence) else (sizes,)
+    if not all(type(size) is int and size > 0 for size in found) or (count is not None and len(found) != count):
         wanted = "positive whole numbers" if count is None else f"{count} positive whole numbers"
-        raise TaskError(f"{name} holds {wanted}; received {sizes!r}")
+        raise TaskError(f"{name} holds {wanted}; received {sizes!r:.80}")
     return found
 
 
 def _activation(name: str) -> nn.Module:
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise unknown("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]()

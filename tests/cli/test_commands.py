@@ -233,6 +233,15 @@ class TestShow:
         assert f"formula: {best.expression}\n" in out
         assert f"fitness: {best.fitness}\n" in out
 
+    def test_orders_to_the_terminal_are_not_passed_on(self, cli: Cli, run: Path) -> None:
+        """A file from elsewhere can hold any text."""
+        config, loss = run / "config.toml", run / "best.json"
+        config.write_text(config.read_text().replace('[task]\nname = "wine"', '[task]\nname = "wine\\u001b[2J"'))
+        notes = {"task": "a\x1b[2Jb\nc", "fi\x9btness": [1]}
+        loss.write_text(json.dumps({**json.loads(loss.read_text()), "notes": notes}))
+        assert "evomal on wine?[2J: 2 generations" in cli("show", str(run)).out
+        assert cli("show", str(loss)).out.endswith("\ntask: a?[2Jb c\nfi?tness: [1]\n")
+
     def test_names(self, cli: Cli) -> None:
         assert "kind: regression" in cli("show", "huber").out
         assert "computed by torch" in cli("show", "label-smoothing").out

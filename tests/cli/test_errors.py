@@ -37,6 +37,9 @@ BAD = {
     "setting that is no pair": ("discover wine --set initial_depth=2", "initial_depth is two whole numbers"),
     "setting that is no switch": ("discover wine --set nesterov=2", "nesterov is true or false"),
     "unusable device": ("discover wine --device nonsense", "device 'nonsense'"),
+    "device without data": ("discover wine --device meta", "device 'meta' cannot be used"),
+    "option of a model of the wrong type": ("discover wine --model-option hidden=1.5", "positive whole numbers"),
+    "option of a model that is no name": ("discover wine --model-option activation=3", "unknown activation"),
     "no processes": ("discover wine --jobs 0", "n_jobs"),
     "guess without f": ("discover wine --guess y+y", "must contain y and f"),
     "unknown loss": ("show focall", "did you mean 'focal'"),
@@ -169,7 +172,8 @@ class TestRuns:
 
     def check(self, cli: Cli, path: Path, said: str, commands: tuple[str, ...] = ("show", "resume")) -> None:
         for command in commands:
-            status, out, err = cli(command, str(path))
+            name, *options = command.split()
+            status, out, err = cli(name, str(path), *options)
             assert (status, out) == (2, ""), command
             assert_one_line(err)
             assert said in err
@@ -208,9 +212,54 @@ class TestRuns:
         (run / "config.toml").write_text(re.sub(r"^format = \d+", "format = 999", config, flags=re.MULTILINE))
         self.check(cli, run, "upgrade symloss", ("show", "resume", "evaluate"))
 
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("[task.recipe.model_options]", ""),
+            ("[task.recipe.model_options]", "[task.recipe.model_options]\nname = 'wine'"),
+            ("[task.recipe.model_options]", "[task.recipe.model_options]\nhidden = 1.5"),
+            ("[task.recipe.model_options]", "[task.recipe.model_options]\nhidden = [{a = 1}]"),
+            ("[task.recipe.model_options]", "[task.recipe.model_options]\nactivation = []"),
+            ("[task.recipe.model_options]", "[task.recipe.model_options]\nwidth = 3"),
+            ("[task.recipe.model_options]", "[task.recipe.model_option]"),
+            ("[task.recipe]", "[task.recipes]"),
+            ("[task.recipe]\nname", "[task.recipe]\nnom"),
+            ("[task.recipe]\nname =", "[task.recipe]\nname = 3 #"),
+            ("[task.recipe]\nname =", "[task.recipe]\nname = ['wine'] #"),
+            ("[task.recipe]\nname =", "[task.recipe]\nname = 'wein' #"),
+            ('model = "mlp"', "model = 3"),
+            ('model = "mlp"', "model = 'nlp'"),
+            ("seed = 0\n", "seed = -1\n"),
+            ("seed = 0\n", "seed = 1e3\n"),
+            ("seed = 0\n", "seed = 10000000000000000000000\n"),
+            ("seed = 0\n", "seed = 0\nsplit = 1\n"),
+        ],
+    )
+    def test_damaged_recipe(self, cli: Cli, run: Path, old: str, new: str) -> None:
+        text = (run / "config.toml").read_text()
+        assert old in text
+        (run / "config.toml").write_text(text.replace(old, new, 1))
+        self.check(cli, run, "", ("resume", "evaluate"))
+
+    @pytest.mark.parametrize(("old", "new"), [('method = "evomal"', 'method = "nope"'), ("outputs = 3", "outputs = 1")])
+    def test_damaged_configuration(self, cli: Cli, run: Path, old: str, new: str) -> None:
+        text = (run / "config.toml").read_text()
+        (run / "config.toml").write_text(text.replace(old, new, 1))
+        self.check(cli, run, "config.toml is damaged", ("show", "resume", "evaluate", "plot --out a.png"))
+        assert not Path("a.png").exists()
+
     def test_without_a_loss(self, cli: Cli, run: Path) -> None:
         (run / "best.json").unlink()
         self.check(cli, run, "best.json", ("latex", "simplify", "evaluate"))
+
+    def test_other_versions(self, cli: Cli, run: Path) -> None:
+        saved = json.loads((run / "checkpoint.json").read_text())
+        saved["versions"]["torch"] = "1.0\x1b[31m"
+        (run / "checkpoint.json").write_text(json.dumps(saved))
+        status, _, err = cli("resume", str(run))
+        assert status == 0
+        assert err.count("\n") == 1
+        assert re.match(r"warning: .* was computed with torch 1\.0 \[31m, now .*: what follows may differ", err)
 
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "symloss-loss", "version": 99}', "\x00"])
     def test_damaged_loss(self, cli: Cli, tmp_path: Path, text: str) -> None:

@@ -106,10 +106,11 @@ def test_duplicates_neither_enter_the_front_nor_become_twins() -> None:
 def test_a_candidate_survives_its_text_bit_for_bit(
     fitness: float, weights: list[float], reason: str, stage: str
 ) -> None:
+    twin = 1 if stage == "duplicate" else None
     before = Candidate(
-        3, 2, NEST[1].with_weights(weights), "binary", stage, reason, fitness, 0.1 + 0.2, "abc", 1, 1 / 3
+        3, 2, NEST[1].with_weights(weights), "regression", stage, reason, abs(fitness), 0.1 + 0.2, "abc", twin, 1 / 3
     )
-    assert Candidate.from_json(json.loads(json.dumps(before.to_json(), allow_nan=False)), "binary") == before
+    assert Candidate.from_json(json.loads(json.dumps(before.to_json(), allow_nan=False)), "regression") == before
 
 
 @pytest.mark.parametrize(

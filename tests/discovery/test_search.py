@@ -23,7 +23,7 @@ from symloss.discovery.result import GenerationEvent, SearchResult, load_run
 from symloss.discovery.run_directory import RunDirectory
 from symloss.discovery.runs import discover, resume
 from symloss.discovery.stages import Outcome
-from symloss.errors import RunError, SearchError, SymlossError
+from symloss.errors import RunError, RunWarning, SearchError, SymlossError
 from symloss.expression import primitives
 from symloss.expression.parsing import parse
 from symloss.losses.storage import load
@@ -385,7 +385,8 @@ def test_resumed_after_any_generation_it_ends_the_same(
     for number, copy in enumerate(copies):
         torn = tmp_path / f"torn-{number}"
         shutil.copytree(copy, torn)
-        line = (torn / "candidates.jsonl").read_text().splitlines()[0]
+        logged = [json.loads(line) for line in (torn / "candidates.jsonl").read_text().splitlines()]
+        line = json.dumps({**logged[0], "id": len(logged) + 1, "generation": number + 1})
         with (torn / "candidates.jsonl").open("a") as file:
             file.write(line + "\n" + line[:40])
         (torn / "checkpoint.json.tmp").write_text('{"format": 1, "vers')
@@ -523,6 +524,63 @@ def test_the_wrong_task_is_one_line(whole: tuple[SearchResult, Path, list[Path]]
     RunDirectory.open(run, writing=True).close()
 
 
+def test_nothing_is_deleted_where_files_do_not_fit_together(
+    whole: tuple[SearchResult, Path, list[Path]], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole[2][1], run)
+    before = files(run)
+    saved = json.loads((run / "checkpoint.json").read_text())
+    emptied = {"history": [], "generation": 0, "population": [], "candidates": 0}
+    for change in ({"candidates": 3}, {"candidates": 0}, emptied):
+        (run / "checkpoint.json").write_text(json.dumps({**saved, **change}))
+        with pytest.raises(RunError, match="do not fit together"):
+            resume(run, make_task(), stages=STAGES)
+        with pytest.raises(RunError, match="do not fit together"):
+            load_run(run)
+    (run / "checkpoint.json").write_text(json.dumps(saved))
+    assert files(run) == before
+
+
+def test_other_versions_are_told_of(whole: tuple[SearchResult, Path, list[Path]], tmp_path: Path) -> None:
+    run = tmp_path / "run-\udcff"  # a name that is not UTF-8
+    shutil.copytree(whole[2][1], run)
+    saved = json.loads((run / "checkpoint.json").read_text())
+    assert set(saved["versions"]) == {"symloss", "python", "torch", "numpy", "numba"}
+    older = {**saved["versions"], "torch": "1.0\ud800"}
+    del older["numba"]  # as runs wrote it that are older
+    (run / "checkpoint.json").write_text(json.dumps({**saved, "versions": older}))
+    with pytest.warns(RunWarning, match=r"computed with torch 1\.0.?, now [^;]*: what follows may differ") as caught:
+        again = resume(run, make_task(), stages=STAGES)
+    assert len(caught) == 1
+    assert "\n" not in str(caught[0].message)
+    assert caught[0].filename == __file__
+    assert (run / "log.txt").read_text().count(r"run-\udcff was computed with torch 1.0\ud800, now ") == 1
+    assert essence(again) == essence(whole[0])
+    assert files(run) == files(whole[1]), "the versions are now those of this process"
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu:-1", "\x00", "é", "x" * 10_000])
+def test_a_device_without_data_is_one_line(
+    whole: tuple[SearchResult, Path, list[Path]], tmp_path: Path, device: str
+) -> None:
+    with pytest.raises(SearchError, match=r"device .* cannot be used") as caught:
+        discover(make_task(), device=device, **SMALL)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+    run = tmp_path / "run"
+    shutil.copytree(whole[2][1], run)
+    config = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(config.replace('device = "cpu"', 'device = "meta"'))
+    with pytest.raises(SearchError, match="device 'meta' cannot be used"):
+        resume(run, make_task(), stages=STAGES)
+
+
+def test_a_task_whose_name_utf8_cannot_hold_is_resumed(tmp_path: Path) -> None:
+    first = discover(make_task("a\ud800b"), out=tmp_path / "run", **{**SMALL, "generations": 1})
+    assert essence(resume(tmp_path / "run", make_task("a\ud800b"), stages=STAGES)) == essence(first)
+
+
 def test_candidates_without_a_checkpoint_are_not_thrown_away(
     whole: tuple[SearchResult, Path, list[Path]], tmp_path: Path
 ) -> None:
@@ -551,6 +609,12 @@ def test_an_existing_run_is_not_overwritten_by_accident(
     ("arguments", "message"),
     [
         ({"method": "magic"}, "unknown method 'magic'; there is: evomal"),
+        ({"method": []}, r"unknown method \[\]; there is: evomal"),
+        ({"guesses": 3}, "guesses are Expressions or their texts; received 3"),
+        ({"callbacks": 3}, "callbacks are functions; received 3"),
+        ({"callbacks": [3]}, "callbacks are functions; received 3"),
+        ({"n_jobs": "2"}, "n_jobs is a number of workers"),
+        ({"n_jobs": 1.5}, "n_jobs is a number of workers"),
         ({"populationsize": 3}, "unknown setting 'populationsize'"),
         ({"population_size": 0}, "population_size .* received 0"),
         ({"n_jobs": 0}, "n_jobs is a number of workers"),

@@ -79,6 +79,21 @@ def test_rounding_is_not_a_difference() -> None:
     assert equivalent("1/(0.3*y - 0.3*f)", "1/(0.3*y - 0.30000001*f)", seconds=0).verdict == "different"
 
 
+@pytest.mark.parametrize(
+    ("a", "b"), [("f + 1e20 - 1e20", "f"), ("y*(f + 1e17) - 1e17*y", "y*f"), ("1e18*f - (1e18*f - y)", "y")]
+)
+@pytest.mark.parametrize("seconds", [0, 5])
+def test_what_float64_spoils_is_different(a: str, b: str, seconds: float) -> None:
+    """Equal among the reals; a loss is computed in floats."""
+    result = equivalent(a, b, seconds=seconds)
+    assert result.verdict == "different"
+    assert result.witness is not None
+    assert max(map(abs, result.witness)) <= 11
+    y, f = map(np.float64, result.witness)
+    assert abs(parse(a).evaluate(y, f) - parse(b).evaluate(y, f)) == result.largest_difference > 1e-3
+    assert parse(a).simplify(seconds=0).evaluate(y, f) == parse(a).evaluate(y, f)
+
+
 def test_numeric_when_no_proof_is_found() -> None:
     result = equivalent("tanh(f)", "1 - 2/(exp(2*f) + 1)", seconds=0)
     assert result.verdict == "numeric"

@@ -68,7 +68,8 @@ def test_of_another_kind(run: Path) -> None:
         (None, "received NoneType"),
     ],
 )
-def test_what_is_no_loss(what: object, message: str) -> None:
+def test_what_is_no_loss(what: object, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(LossError) as caught:
         loss(what)
     assert message in str(caught.value)
@@ -97,3 +98,12 @@ def test_a_directory_without_a_loss(tmp_path: Path) -> None:
     (tmp_path / "best.json").write_text("")
     with pytest.raises(LossError, match="is empty"):
         loss(tmp_path)
+
+
+def test_a_directory_that_cannot_be_read(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(LossError, match=r"cannot read .*best\.json': Permission denied"):
+        loss(run)

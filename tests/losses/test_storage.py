@@ -164,3 +164,23 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(LossError, match="at most"):
         save(SymbolicLoss("y*f"), tmp_path / "loss.json", notes={"x": "x" * 2_000_000})
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("path", [5, None, b"loss.json", ["loss.json"]])
+def test_what_is_no_path_is_one_line(path: object) -> None:
+    for use in (load, SymbolicLoss("y*f").save):
+        with pytest.raises(LossError, match="given by its path; received"):
+            use(path)
+    for use in (load, SymbolicLoss("y*f").save):
+        with pytest.raises(LossError, match=r"loss\.json"):
+            use("a\0/loss.json")
+
+
+def test_a_pipe_or_device_is_never_replaced(tmp_path: Path) -> None:
+    """Nor through a link: renaming over it would take the system's /dev/null away from a superuser."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(LossError, match="is no file that could be replaced"):
+            SymbolicLoss("y*f").save(tmp_path / name)
+        assert stat.S_ISFIFO((tmp_path / name).stat().st_mode)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from symloss.errors import ExpressionError, LossError, ParseError
 from symloss.expression.expression import Expression
@@ -272,7 +274,28 @@ def test_state_copies_and_pickles(trainable: bool) -> None:
         assert twin.expression == expression
         assert twin(input, target) == loss(input, target)
     with pytest.raises(RuntimeError, match="size mismatch"):
-        SymbolicLoss("y*f").load_state_dict(loss.state_dict())
+        SymbolicLoss("y*f").load_state_dict(dict(loss.state_dict()))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_state_of_another_formula_is_refused(tmp_path: Path, strict: bool) -> None:
+    loss, other = SymbolicLoss("1.5*y - 2*f", trainable=True), SymbolicLoss("3*y*f")
+    torch.save(nn.ModuleDict({"loss": loss}).state_dict(), tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert list(state) == ["loss.weights"]
+    twin = SymbolicLoss("y - f")
+    nn.ModuleDict({"loss": twin}).load_state_dict(state, strict=strict)
+    assert twin.expression == loss.expression
+    for module, found in ((other, loss.state_dict()), (nn.ModuleDict({"loss": other}), state)):
+        with pytest.raises(LossError, match="that of another formula: its nodes are 'sub y f', here 'mul y f'"):
+            module.load_state_dict(found, strict=strict)
+    assert other.expression == parse("3*y*f")
+    other.load_state_dict({"weights": torch.ones(2)})  # from before the formula was kept beside it
+    assert other.expression == parse("y*f")
+    compiled = torch.compile(SymbolicLoss("y - f"), backend="eager")
+    compiled.load_state_dict(torch.compile(loss, backend="eager").state_dict(), strict=strict)
+    with pytest.raises(LossError, match="another formula"):
+        torch.compile(other, backend="eager").load_state_dict(compiled.state_dict())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
