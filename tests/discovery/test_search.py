@@ -4,10 +4,6 @@ import json
 import math
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -19,66 +15,22 @@ import pytest
 
 from symloss.discovery import search
 from symloss.discovery.executor import Executor
-from symloss.discovery.result import GenerationEvent, SearchResult, load_run
+from symloss.discovery.result import GenerationEvent, load_run
 from symloss.discovery.run_directory import RunDirectory
 from symloss.discovery.runs import discover, resume
 from symloss.discovery.stages import Outcome
-from symloss.errors import RunError, RunWarning, SearchError, SymlossError
-from symloss.expression import primitives
+from symloss.errors import SearchError, SymlossError
 from symloss.expression.parsing import parse
 from symloss.losses.storage import load
 from symloss.tasks import load_task
 from tests.discovery import fakes
 from tests.discovery.fakes import STAGES, make_task
-
-SMALL: dict[str, Any] = {"population_size": 12, "generations": 5, "seed": 1, "chunk_size": 3, "stages": STAGES}
-ROOT = Path(__file__).parents[2]
-
-
-def essence(result: SearchResult) -> dict[str, Any]:
-    """All of a result that must be the same bit for bit: everything but times and the place on disk."""
-    return {
-        "candidates": [replace(c, seconds=0.0) for c in result.candidates],
-        "history": [replace(g, seconds={}) for g in result.history],
-        "front": [replace(c, seconds=0.0) for c in result.front],
-        "stopped": result.stopped,
-        "learning_rate": result.learning_rate,
-    }
-
-
-def files(directory: Path) -> dict[str, Any]:
-    """The content of a run directory, without times."""
-
-    def timeless(text: str) -> dict[str, Any]:
-        values: dict[str, Any] = json.loads(text)
-        values.pop("seconds")
-        for entry in values.get("history", ()):
-            entry.pop("seconds")
-        return values
-
-    read = {name: (directory / name).read_text() for name in ("config.toml", "front.csv", "best.json")}
-    rows = [timeless(line) for line in (directory / "candidates.jsonl").read_text().splitlines()]
-    return {**read, "rows": rows, "checkpoint": timeless((directory / "checkpoint.json").read_text())}
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchResult, Path, list[Path]]:
-    """An undisturbed run, its directory, and copies of it after each generation."""
-    top = tmp_path_factory.mktemp("whole")
-    copies: list[Path] = []
-
-    def copy(event: GenerationEvent) -> None:
-        copies.append(top / f"after-{event.generation.number}")
-        shutil.copytree(top / "run", copies[-1])
-
-    result = discover(make_task(), out=top / "run", callbacks=[copy], guesses=["square(0.5*y - f)"], **SMALL)
-    return result, top / "run", copies
-
+from tests.discovery.runs import SMALL, Whole, essence, files
 
 # --- the loop --------------------------------------------------------------------------------------------------------
 
 
-def test_every_candidate_is_logged_with_why_it_ended(whole: tuple[SearchResult, Path, list[Path]]) -> None:
+def test_every_candidate_is_logged_with_why_it_ended(whole: Whole) -> None:
     result, _, _ = whole
     assert [c.id for c in result.candidates] == list(range(len(result.candidates)))
     assert result.stopped == "all generations done"
@@ -122,7 +74,7 @@ def test_nothing_is_judged_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any(c.stage == "duplicate" and c.fingerprint in rejected - developed for c in result.candidates)
 
 
-def test_duplicates_name_their_twin_and_have_its_fitness(whole: tuple[SearchResult, Path, list[Path]]) -> None:
+def test_duplicates_name_their_twin_and_have_its_fitness(whole: Whole) -> None:
     result, _, _ = whole
     duplicates = [c for c in result.candidates if c.stage == "duplicate"]
     for c in duplicates:
@@ -136,7 +88,7 @@ def test_duplicates_name_their_twin_and_have_its_fitness(whole: tuple[SearchResu
     )
 
 
-def test_a_member_of_the_population_is_an_evaluated_candidate(whole: tuple[SearchResult, Path, list[Path]]) -> None:
+def test_a_member_of_the_population_is_an_evaluated_candidate(whole: Whole) -> None:
     """Also in place of a duplicate: the twin's fitness belongs to the twin's expression and refined weights."""
     result, _, copies = whole
     evaluated = {(c.expression, c.fitness) for c in result.candidates if c.stage == "evaluated"}
@@ -160,7 +112,7 @@ def test_nan_is_never_best() -> None:
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
-    whole: tuple[SearchResult, Path, list[Path]],
+    whole: Whole,
 ) -> None:
     again = discover(make_task(), guesses=["square(0.5*y - f)"], **SMALL)
     assert essence(again) == essence(whole[0])
@@ -169,9 +121,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
     assert essence(other) != essence(again)
 
 
-def test_two_processes_give_the_same_bits(
-    whole: tuple[SearchResult, Path, list[Path]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_give_the_same_bits(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Executor, "patience", 120.0)
     monkeypatch.setenv("SYMLOSS_TEST_PARENT", str(os.getpid()))
     stages = replace(STAGES, develop=fakes.develop_in_a_worker)
@@ -182,7 +132,7 @@ def test_two_processes_give_the_same_bits(
 # --- guesses ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_guess_enters_as_it_is_and_refined(whole: tuple[SearchResult, Path, list[Path]]) -> None:
+def test_a_guess_enters_as_it_is_and_refined(whole: Whole) -> None:
     result, _, _ = whole
     plain, refined = result.candidates[:2]
     guess = parse("square(0.5*y - f)")
@@ -266,7 +216,7 @@ def test_the_time_limit_stops_it_between_chunks_and_keeps_what_was_found(tmp_pat
     assert essence(again) == essence(plain)
 
 
-def test_ctrl_c_at_any_chunk_keeps_what_was_found(whole: tuple[SearchResult, Path, list[Path]], tmp_path: Path) -> None:
+def test_ctrl_c_at_any_chunk_keeps_what_was_found(whole: Whole, tmp_path: Path) -> None:
     reference = essence(whole[0])
     for moment in range(1, 50):
         count = 0
@@ -368,335 +318,6 @@ def test_scale_free_tunes_the_rate_once(tmp_path: Path) -> None:
     assert result.learning_rate == more.learning_rate == 0.123
     assert result.settings.learning_rate == 0.5
     assert json.loads((tmp_path / "run" / "best.json").read_text())["notes"]["learning_rate"] == 0.123
-
-
-# --- kill and resume -------------------------------------------------------------------------------------------------
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing in the process runs after it."""
-
-
-def test_resumed_after_any_generation_it_ends_the_same(
-    whole: tuple[SearchResult, Path, list[Path]], tmp_path: Path
-) -> None:
-    result, directory, copies = whole
-    assert len(copies) == 5
-    for number, copy in enumerate(copies):
-        torn = tmp_path / f"torn-{number}"
-        shutil.copytree(copy, torn)
-        logged = [json.loads(line) for line in (torn / "candidates.jsonl").read_text().splitlines()]
-        line = json.dumps({**logged[0], "id": len(logged) + 1, "generation": number + 1})
-        with (torn / "candidates.jsonl").open("a") as file:
-            file.write(line + "\n" + line[:40])
-        (torn / "checkpoint.json.tmp").write_text('{"format": 1, "vers')
-        (torn / "front.csv").unlink()
-        for run in (copy, torn):
-            assert load_run(run).stopped == "not finished"
-            again = resume(run, make_task(), stages=STAGES)
-            assert essence(again) == essence(result)
-            assert files(run) == files(directory)
-
-
-@pytest.mark.parametrize("end", [Killed, KeyboardInterrupt])
-def test_cut_off_at_any_write_it_ends_the_same(
-    whole: tuple[SearchResult, Path, list[Path]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    end: type[BaseException],
-) -> None:
-    """Each write in turn is cut off: candidates.jsonl torn, any other file just before it takes the old one's place."""
-    result, directory, _ = whole
-    fsync, writes, moment, out = os.fsync, 0, 0, tmp_path
-
-    def dying_fsync(descriptor: int) -> None:
-        nonlocal writes
-        writes += 1
-        if writes == moment:
-            log = out / "candidates.jsonl"
-            if log.exists() and os.fstat(descriptor).st_ino == log.stat().st_ino:
-                os.ftruncate(descriptor, log.stat().st_size - 40)
-            raise end
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", dying_fsync)
-    for moment in range(5, 200, 3):
-        writes, out = 0, tmp_path / str(moment)
-        try:
-            found = discover(make_task(), out=out, guesses=["square(0.5*y - f)"], **SMALL)
-        except Killed:
-            pass
-        else:
-            assert essence(load_run(out)) == essence(found)
-        if writes < moment:
-            assert moment > 5 * 6, "five generations write at least six times each"
-            return
-        writes = -1000
-        assert essence(resume(out, make_task(), stages=STAGES)) == essence(result), f"cut off at write {moment}"
-        assert files(out) == files(directory)
-    pytest.fail("the run never ended by itself")
-
-
-def test_a_stage_or_callback_that_fails_loses_nothing(
-    whole: tuple[SearchResult, Path, list[Path]], tmp_path: Path
-) -> None:
-    def fail(event: GenerationEvent) -> None:
-        if event.generation.number == 2:
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        discover(make_task(), out=tmp_path / "run", guesses=["square(0.5*y - f)"], callbacks=[fail], **SMALL)
-    assert len(load_run(tmp_path / "run").history) == 3
-    assert essence(resume(tmp_path / "run", make_task(), stages=STAGES)) == essence(whole[0])
-
-
-def test_a_finished_run_resumes_to_the_same_or_goes_on(
-    whole: tuple[SearchResult, Path, list[Path]], tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(whole[1], run)
-    assert essence(resume(run, make_task(), stages=STAGES)) == essence(whole[0])
-    longer = resume(run, make_task(), stages=STAGES, generations=7)
-    assert len(longer.history) == 7
-    direct = discover(make_task(), guesses=["square(0.5*y - f)"], **{**SMALL, "generations": 7})
-    assert essence(longer) == essence(direct)
-    assert load_run(run).settings.generations == 7
-    with pytest.raises(SearchError, match=r"a resumed run may change generations.*received 'seed'"):
-        resume(run, make_task(), seed=3)
-
-
-SLEEPER = """
-    import sys, time
-    from symloss.discovery.runs import discover
-    from tests.discovery import fakes
-
-    def develop(*arguments):
-        time.sleep(0.02)
-        return fakes.develop(*arguments)
-
-    stages = fakes.Stages(fakes.fingerprints, fakes.screen, develop, fakes.tuned_rate)
-    settings = dict(population_size=12, generations=5, seed=1, chunk_size=3, guesses=["square(0.5*y - f)"])
-    tell = lambda event: print(event, flush=True)
-    discover(fakes.make_task(), out=sys.argv[1], stages=stages, callbacks=[tell], **settings)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("generations", [0, 1, 3])
-def test_sigkill(whole: tuple[SearchResult, Path, list[Path]], tmp_path: Path, generations: int) -> None:
-    (tmp_path / "script.py").write_text(textwrap.dedent(SLEEPER))
-    process = subprocess.Popen(
-        [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "run")],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    while not (tmp_path / "run" / "checkpoint.json").exists():
-        time.sleep(0.01)
-    for _ in range(generations):
-        process.stdout.readline()
-    time.sleep(0.013)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert load_run(tmp_path / "run").stopped == "not finished"
-    assert essence(resume(tmp_path / "run", make_task(), stages=STAGES)) == essence(whole[0])
-
-
-# --- the wrong directory, task or call -------------------------------------------------------------------------------
-
-
-def test_the_wrong_task_is_one_line(whole: tuple[SearchResult, Path, list[Path]], tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(whole[2][1], run)
-    before = files(run)
-    with pytest.raises(RunError, match=r"a task of your own \('planted'\): call resume\(directory, task\)"):
-        resume(run, stages=STAGES)
-    for other in (make_task(samples=25), make_task(name="other")):
-        with pytest.raises(RunError, match="the task is not that of") as caught:
-            resume(run, other, stages=STAGES)
-        assert "\n" not in str(caught.value)
-    primitives.register("twice_of_test", 1, lambda xp, a: 2 * a, sympy=lambda sp, a: 2 * a)
-    try:
-        with pytest.raises(RunError, match=r"draws from other primitives \(twice_of_test\)"):
-            resume(run, make_task(), stages=STAGES)
-    finally:
-        primitives.unregister("twice_of_test")
-    assert files(run) == before
-    RunDirectory.open(run, writing=True).close()
-
-
-def test_nothing_is_deleted_where_files_do_not_fit_together(
-    whole: tuple[SearchResult, Path, list[Path]], tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(whole[2][1], run)
-    before = files(run)
-    saved = json.loads((run / "checkpoint.json").read_text())
-    emptied = {"history": [], "generation": 0, "population": [], "candidates": 0}
-    for change in ({"candidates": 3}, {"candidates": 0}, emptied):
-        (run / "checkpoint.json").write_text(json.dumps({**saved, **change}))
-        with pytest.raises(RunError, match="do not fit together"):
-            resume(run, make_task(), stages=STAGES)
-        with pytest.raises(RunError, match="do not fit together"):
-            load_run(run)
-    (run / "checkpoint.json").write_text(json.dumps(saved))
-    assert files(run) == before
-
-
-def test_other_versions_are_told_of(whole: tuple[SearchResult, Path, list[Path]], tmp_path: Path) -> None:
-    run = tmp_path / "run-\udcff"  # a name that is not UTF-8
-    shutil.copytree(whole[2][1], run)
-    saved = json.loads((run / "checkpoint.json").read_text())
-    assert set(saved["versions"]) == {"symloss", "python", "torch", "numpy", "numba"}
-    older = {**saved["versions"], "torch": "1.0\ud800"}
-    del older["numba"]  # as runs wrote it that are older
-    (run / "checkpoint.json").write_text(json.dumps({**saved, "versions": older}))
-    with pytest.warns(RunWarning, match=r"computed with torch 1\.0.?, now [^;]*: what follows may differ") as caught:
-        again = resume(run, make_task(), stages=STAGES)
-    assert len(caught) == 1
-    assert "\n" not in str(caught[0].message)
-    assert caught[0].filename == __file__
-    assert (run / "log.txt").read_text().count(r"run-\udcff was computed with torch 1.0\ud800, now ") == 1
-    assert essence(again) == essence(whole[0])
-    assert files(run) == files(whole[1]), "the versions are now those of this process"
-
-
-@pytest.mark.parametrize("device", ["meta", "cpu:-1", "\x00", "é", "x" * 10_000])
-def test_a_device_without_data_is_one_line(
-    whole: tuple[SearchResult, Path, list[Path]], tmp_path: Path, device: str
-) -> None:
-    with pytest.raises(SearchError, match=r"device .* cannot be used") as caught:
-        discover(make_task(), device=device, **SMALL)
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 500
-    run = tmp_path / "run"
-    shutil.copytree(whole[2][1], run)
-    config = (run / "config.toml").read_text()
-    (run / "config.toml").write_text(config.replace('device = "cpu"', 'device = "meta"'))
-    with pytest.raises(SearchError, match="device 'meta' cannot be used"):
-        resume(run, make_task(), stages=STAGES)
-
-
-def test_a_task_whose_name_utf8_cannot_hold_is_resumed(tmp_path: Path) -> None:
-    first = discover(make_task("a\ud800b"), out=tmp_path / "run", **{**SMALL, "generations": 1})
-    assert essence(resume(tmp_path / "run", make_task("a\ud800b"), stages=STAGES)) == essence(first)
-
-
-def test_candidates_without_a_checkpoint_are_not_thrown_away(
-    whole: tuple[SearchResult, Path, list[Path]], tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(whole[2][1], run)
-    (run / "checkpoint.json").unlink()
-    with pytest.raises(RunError, match=r"has candidates but no checkpoint.json"):
-        resume(run, make_task(), stages=STAGES)
-    assert load_run(run).front, "what was found can still be read"
-
-
-def test_an_existing_run_is_not_overwritten_by_accident(
-    whole: tuple[SearchResult, Path, list[Path]], tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(whole[2][1], run)
-    before = files(run)
-    with pytest.raises(RunError, match="holds a run already"):
-        discover(make_task(), out=run, **SMALL)
-    assert files(run) == before
-    result = discover(make_task(), out=run, overwrite=True, **SMALL)
-    assert essence(load_run(run)) == essence(result)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"method": "magic"}, "unknown method 'magic'; there is: evomal"),
-        ({"method": []}, r"unknown method \[\]; there is: evomal"),
-        ({"guesses": 3}, "guesses are Expressions or their texts; received 3"),
-        ({"callbacks": 3}, "callbacks are functions; received 3"),
-        ({"callbacks": [3]}, "callbacks are functions; received 3"),
-        ({"n_jobs": "2"}, "n_jobs is a number of workers"),
-        ({"n_jobs": 1.5}, "n_jobs is a number of workers"),
-        ({"populationsize": 3}, "unknown setting 'populationsize'"),
-        ({"population_size": 0}, "population_size .* received 0"),
-        ({"n_jobs": 0}, "n_jobs is a number of workers"),
-        ({"device": "abacus"}, "device 'abacus' cannot be used"),
-    ],
-)
-def test_a_bad_call_is_one_line_and_leaves_no_directory(
-    tmp_path: Path, arguments: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(SearchError, match=message) as caught:
-        discover(make_task(), out=tmp_path / "run", **{**SMALL, **arguments})
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "run").exists()
-
-
-# --- progress and the result -----------------------------------------------------------------------------------------
-
-
-def test_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    discover(make_task(), **SMALL)
-    assert capsys.readouterr() == ("", "")
-    discover(make_task(), progress=True, **SMALL)
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert [line.split("  ")[0] for line in err.splitlines()] == [f"generation {i}/5" for i in range(1, 6)]
-    assert "best 0." in err.splitlines()[-1]
-    events: list[GenerationEvent] = []
-    result = discover(make_task(), progress=events.append, callbacks=[events.append], **SMALL)
-    assert capsys.readouterr() == ("", "")
-    assert len(events) == 10
-    assert events[-1].best == result.best
-    assert list(events[-1].front) == result.front
-    assert [e.generation for e in events[::2]] == list(result.history)
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    discover(make_task(), **SMALL)
-    assert len(capsys.readouterr().err.splitlines()) == 5
-    discover(make_task(), progress=False, **SMALL)
-    assert capsys.readouterr() == ("", "")
-
-
-def test_the_result_prints_itself_with_the_pick_marked(whole: tuple[SearchResult, Path, list[Path]]) -> None:
-    result, _, _ = whole
-    lines = str(result).splitlines()
-    assert lines[0].startswith("evomal on planted: 5 generations, ")
-    assert lines[0].endswith("(all generations done)")
-    table = lines[3 : 3 + len(result.front)]
-    assert "mean squared error" in lines[2]
-    assert [int(line[1:].split()[0]) for line in table] == [c.complexity for c in result.front]
-    assert [line[0] for line in table] == [" "] * (len(table) - 1) + [">"]
-    assert "> pick: lowest mean squared error on validation data; of equals the fewest nodes" in str(result)
-    for stage, count in result.counts.items():
-        assert (f"{count} {stage}" in lines[-1]) == bool(count)
-
-
-def test_the_pick_may_trade_fitness_for_simplicity(whole: tuple[SearchResult, Path, list[Path]]) -> None:
-    result, _, _ = whole
-    assert len(result.front) > 1
-    assert result.pick() == result.best == result.front[-1]
-    assert result.pick(tolerance=1e9) == result.front[0]
-    second = result.front[-2]
-    assert result.pick(second.fitness / result.best.fitness - 1 + 1e-9) == second
-
-
-def test_the_result_as_a_table(whole: tuple[SearchResult, Path, list[Path]], monkeypatch: pytest.MonkeyPatch) -> None:
-    result, _, _ = whole
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(SearchError, match="needs pandas, which is absent; run: pip install pandas"):
-        result.to_dataframe()
-    monkeypatch.undo()
-    pytest.importorskip("pandas")
-    table = result.to_dataframe()
-    assert len(table) == len(result.candidates)
-    assert table[table.pick].id.tolist() == [result.best.id]
-    assert sorted(table[table.front].complexity) == [c.complexity for c in result.front]
-    assert parse(table.expression[result.best.id]) == result.best.expression
-
-
-def test_the_front_in_latex(whole: tuple[SearchResult, Path, list[Path]]) -> None:
-    text = whole[0].latex()
-    assert text.count(r"\\") == len(whole[0].front) + 1
-    assert text.count(r"\textbf") == 1
-    assert text.startswith(r"\begin{tabular}{rrl}")
 
 
 # --- the real judges -------------------------------------------------------------------------------------------------
