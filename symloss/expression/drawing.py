@@ -50,7 +50,7 @@ def draw(expression: Expression, title: bool = True) -> Figure:
     Raises:
         ExpressionError: If there are more than 1000 nodes.
     """
-    from matplotlib.figure import Figure
+    from symloss.expression.figure import ShownFigure
 
     if expression.size > MAX_DRAWN:
         raise ExpressionError(f"at most {MAX_DRAWN} nodes can be drawn; received {expression.size}: simplify it first")
@@ -64,7 +64,7 @@ def draw(expression: Expression, title: bool = True) -> Figure:
     depth = expression.depth
     height = _MARGIN + _HEIGHT + depth * _LAYER + _LEGEND + _MARGIN + heading.height
 
-    figure = Figure(figsize=(width, height), facecolor="white")
+    figure = ShownFigure(figsize=(width, height), facecolor="white")
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
     top = height - _MARGIN / 2

@@ -153,6 +153,10 @@ class Expression:
     def __repr__(self) -> str:
         return f"Expression({str(self)!r})"
 
+    def _repr_latex_(self) -> str:
+        """How a notebook shows the formula."""
+        return f"$\\displaystyle \\ell(y, f) = {self.latex()}$"
+
     def sympy(self, protected: bool = True) -> sympy.Expr:
         """The SymPy form in the real symbols `y` and `f`; without protection of `log`, `sqrt` on request."""
         from symloss.expression import sympy_bridge

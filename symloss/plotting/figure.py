@@ -13,10 +13,10 @@ from typing import Any
 from cycler import cycler
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from symloss.discovery.result import readable
 from symloss.expression.expression import Expression
+from symloss.expression.figure import ShownFigure
 
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, YELLOW, BLACK = (
     "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
@@ -51,7 +51,7 @@ _DESCRIPTIONS = {"png": "Description", "svg": "Description", "pdf": "Subject"}
 _DATES = {"svg": "Date", "pdf": "CreationDate"}
 
 
-class RecordedFigure(Figure):
+class RecordedFigure(ShownFigure):
     """A figure with the settings behind it, in a footer and in the metadata of PNG, SVG and PDF files.
 
     Args:

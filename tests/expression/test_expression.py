@@ -45,6 +45,8 @@ def test_structure() -> None:
     assert e.variables == {"y", "f"}
     assert str(e) == "2.0*y*log(0.5*f)"
     assert repr(e) == "Expression('2.0*y*log(0.5*f)')"
+    assert e.latex() in e._repr_latex_()
+    assert e._repr_latex_()[0] == e._repr_latex_()[-1] == "$"
     assert Expression(("abs", "f")).weights == (1.0,)
 
 

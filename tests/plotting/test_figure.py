@@ -15,6 +15,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from symloss.discovery.result import SearchResult
+from symloss.expression.parsing import parse
 from symloss.plotting import front, history, loss_curves
 
 LONG = " + ".join(["abs(log(1.23456789*y*f))*square(y - 0.98765*f)"] * 20)
@@ -31,6 +32,11 @@ FIGURES: dict[str, Callable[[SearchResult], Figure]] = {
 @pytest.fixture(params=FIGURES)
 def figure(request: pytest.FixtureRequest, result: SearchResult) -> Figure:
     return FIGURES[request.param](result)
+
+
+def test_a_notebook_shows_it(figure: Figure) -> None:
+    for shown in (figure, parse("abs(log(1.2*y*f))").draw()):
+        assert Image.open(io.BytesIO(shown._repr_png_())).format == "PNG"
 
 
 def content(figure: Figure, kind: str) -> bytes:
