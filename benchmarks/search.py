@@ -1,7 +1,7 @@
 """Speed and memory of the search, against the plain implementation of `benchmarks.plain` and against the network alone.
 
-    python -m benchmarks.search                  # everything, about 25 minutes on two idle cores
-    python -m benchmarks.search speed --seeds 2  # one part: speed, parts, growth, workers
+    python -m benchmarks.search                  # everything, about 35 minutes on two idle cores
+    python -m benchmarks.search speed --seeds 2  # one part: speed, quality, parts, growth, workers
 
 Writes `benchmarks/results/search_*.json` and `.md`. Every time is a ratio to a peer in the same run.
 """
@@ -29,15 +29,18 @@ from symloss.discovery import stages
 from symloss.discovery.evolution import initial_population
 from symloss.discovery.filters import fingerprints
 from symloss.discovery.fitness import fitness
-from symloss.discovery.refinement import refine
+from symloss.discovery.refinement import optimiser_of, refine
 from symloss.discovery.runs import discover
 from symloss.discovery.settings import Settings
+from symloss.evaluation.statistics import paired
 from symloss.expression.expression import Expression
-from symloss.population.training import Workspace
+from symloss.expression.parsing import parse
+from symloss.population.training import Workspace, train, validation_metric
 from symloss.tasks import Task, load_task
 from symloss.tasks.models import ModelFactory
 
 BUDGET: dict[str, Any] = {"population_size": 25, "generations": 6}
+SLOW: dict[str, Any] = {"population_size": 16, "generations": 2, "refinement_steps": 50, "fitness_steps": 100}
 
 
 def timed(function: Callable[[], Any]) -> tuple[Any, float, float]:
@@ -48,7 +51,7 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float, float]:
 
 
 def speed(seeds: int) -> None:
-    """The same budget: plain, one process, two processes; per seed, and the ratio of the sums."""
+    """The same budget: plain, one worker, two workers; per seed, and the ratio of the sums."""
     task = load_task("digits", model="mlp")
     discover(task, population_size=8, generations=1, seed=999, n_jobs=1)  # both sides warm: compiled, loaded
     plain.run(task, population_size=2, generations=1, seed=999)
@@ -62,9 +65,9 @@ def speed(seeds: int) -> None:
             {
                 "seed": seed, "plain CPU s": peer_cpu, "plain wall s": peer_wall, "plain best": peer["best_fitness"],
                 "plain trained": peer["candidates"] - peer["rejected"],
-                "CPU s": one_cpu, "wall s": one_wall, "wall s, 2 processes": two_wall, "best": one.best.fitness,
+                "CPU s": one_cpu, "wall s": one_wall, "wall s, 2 workers": two_wall, "best": one.best.fitness,
                 "trained": sum(c.stage == stages.EVALUATED for c in one.candidates),
-                "CPU ratio": peer_cpu / one_cpu, "wall ratio, 2 processes": peer_wall / two_wall,
+                "CPU ratio": peer_cpu / one_cpu, "wall ratio, 2 workers": peer_wall / two_wall,
             }
         )  # fmt: skip
         print(json.dumps(rows[-1]), flush=True)
@@ -76,28 +79,66 @@ def speed(seeds: int) -> None:
         {
             "seed": "all",
             **{k: total(k) for k in ("plain CPU s", "plain wall s", "plain trained", "CPU s", "wall s", "trained")},
-            "wall s, 2 processes": total("wall s, 2 processes"),
+            "wall s, 2 workers": total("wall s, 2 workers"),
             "plain best": statistics.mean(r["plain best"] for r in rows),
             "best": statistics.mean(r["best"] for r in rows),
             "CPU ratio": total("plain CPU s") / total("CPU s"),
-            "wall ratio, 2 processes": total("plain wall s") / total("wall s, 2 processes"),
+            "wall ratio, 2 workers": total("plain wall s") / total("wall s, 2 workers"),
         }
     )  # fmt: skip
     save("search_speed", rows, "25 × 6 candidates on digits, MLP 64-64-10, batch 128, 250 + 500 steps; bests are means")
 
 
-def workers(seeds: int) -> None:
-    """Wall time of the same searches in one process and in two; the first search with two waits for them to start."""
-    task = load_task("digits", model="mlp")
-    discover(task, population_size=8, generations=1, seed=999, n_jobs=1)
+def quality(seeds: int) -> None:
+    """The picks of both searches, measured as each reports it and afresh: the mean from 20 other training seeds.
+
+    The plain search takes the best of what single training runs gave, which luck can win.
+    """
+    task, settings = load_task("digits", model="mlp"), Settings()
     rows: list[dict[str, Any]] = []
     for seed in range(seeds):
-        row: dict[str, Any] = {"seed": seed, "workers": "starting" if seed == 0 else "there"}
-        for jobs in (1, 2):
-            row[f"wall s, {jobs}"] = timed(partial(discover, task, seed=seed, n_jobs=jobs, **BUDGET))[2]
-        rows.append({**row, "ratio": row["wall s, 1"] / row["wall s, 2"]})
+        peer = plain.run(task, seed=seed, **BUDGET)
+        mine = discover(task, seed=seed, n_jobs=1, progress=False, **BUDGET).best
+        row: dict[str, Any] = {"seed": seed, "plain": peer["best_fitness"], "symloss": mine.fitness}
+        picks = {"plain": parse(peer["front"][-1][2]), "symloss": mine.expression}
+        row |= {f"{name}, afresh": afresh(task, settings, pick) for name, pick in picks.items()}
+        rows.append(row)
         print(json.dumps(rows[-1]), flush=True)
-    save("search_workers", rows, "25 × 6 candidates on digits: one process against two")
+    means = {name: statistics.mean(row[name] for row in rows) for name in rows[0] if name != "seed"}
+    found = paired([row["symloss, afresh"] for row in rows], [row["plain, afresh"] for row in rows])
+    rows.append({"seed": "mean", **means})
+    note = f"symloss minus plain, afresh: 95 % interval {found.low:+.4f} to {found.high:+.4f}"
+    save("search_quality", rows, f"25 × 6 candidates on digits, validation error rate of the picks; {note}")
+
+
+def afresh(task: Task, settings: Settings, expression: Expression) -> float:
+    """Mean validation metric after training under a loss from 20 seeds that no search uses."""
+    workspace = stages.workspace(task, settings)
+    gradient, values = workspace.loss_gradient([expression]), []
+    for seed in range(7_000_000, 7_000_020):
+        steps, optimiser = settings.fitness_steps, optimiser_of(settings)
+        parameters = train(workspace, gradient, 1, steps, optimiser, seed=seed, batch_seed=seed)
+        values += validation_metric(workspace, parameters)
+    return statistics.mean(values)
+
+
+def workers(seeds: int) -> None:
+    """Wall time of the same searches with one worker and with two: threads for the MLP, processes for LeNet-5.
+
+    The first search with processes waits for them to start.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, model, kind, budget in (("digits", "mlp", "threads", BUDGET), ("mnist-5k", "lenet5", "processes", SLOW)):
+        task = load_task(name, model=model)
+        discover(task, population_size=8, generations=1, seed=999, n_jobs=1, fitness_steps=10, refinement_steps=2)
+        for seed in range(seeds if model == "mlp" else 3):
+            row: dict[str, Any] = {"model": model, "workers": kind, "seed": seed}
+            for jobs in (1, 2):
+                row[f"wall s, {jobs}"] = timed(partial(discover, task, seed=seed, n_jobs=jobs, **budget))[2]
+            rows.append({**row, "ratio": row["wall s, 1"] / row["wall s, 2"]})
+            print(json.dumps(rows[-1]), flush=True)
+    sizes = "MLP on digits 25 × 6 candidates, LeNet-5 on MNIST (5 000) 16 × 2 with 50 + 100 steps"
+    save("search_workers", rows, f"one worker against two: {sizes}")
 
 
 def survivors(task: Task, settings: Settings, count: int) -> list[Expression]:
@@ -218,7 +259,10 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "part", nargs="?", choices=("all", "speed", "parts", "growth", "workers", "generation"), default="all"
+        "part",
+        nargs="?",
+        choices=("all", "speed", "quality", "parts", "growth", "workers", "generation"),
+        default="all",
     )
     parser.add_argument("numbers", nargs="*", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--seeds", type=int, default=5)
@@ -234,6 +278,8 @@ def main() -> None:
         workers(options.seeds)
     if options.part in ("all", "speed"):
         speed(options.seeds)
+    if options.part in ("all", "quality"):
+        quality(options.seeds)
 
 
 if __name__ == "__main__":

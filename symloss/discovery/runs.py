@@ -29,6 +29,7 @@ from symloss.tasks import Task, load_task
 
 Progress = bool | Callable[[GenerationEvent], object] | None
 
+_PATIENCE = 30.0  # a search in processes is one of slow models: worth waiting until all workers are there
 _EXTENDABLE = ("generations", "target_fitness", "time_limit")
 
 
@@ -150,7 +151,9 @@ def resume(
 def _executor(task: Task, settings: Settings, n_jobs: int, functions: Stages | None) -> Executor:
     """Workers for these functions; other functions than symloss's own may do anything, so that they get processes."""
     backend = stage_functions.backend(task, settings) if functions is None and n_jobs != 1 else "loky"
-    return Executor(task, n_jobs, backend)
+    executor = Executor(task, n_jobs, backend)
+    executor.patience = _PATIENCE
+    return executor
 
 
 def _tell_versions(saved: Checkpoint, run: RunDirectory) -> None:

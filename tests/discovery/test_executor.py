@@ -235,7 +235,7 @@ def test_closing_early_drops_the_chunks_that_threads_have_not_begun() -> None:
 
 INTERRUPTED = """
     import os, sys
-    from symloss.discovery import executor
+    from symloss.discovery import runs
     from symloss.discovery.runs import discover
     from tests.discovery import fakes
 
@@ -244,7 +244,7 @@ INTERRUPTED = """
         open(os.path.join(sys.argv[1], str(os.getpid())), "w").close()
         time.sleep(60)
 
-    executor.Executor.patience = 120.0
+    runs._PATIENCE = 120.0
     stages = fakes.Stages(fakes.fingerprints, fakes.screen, develop, fakes.tuned_rate)
     result = discover(fakes.make_task(), stages=stages, n_jobs=2, population_size=40, out=sys.argv[2])
     print(result.stopped)

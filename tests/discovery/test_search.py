@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from symloss.discovery import search
-from symloss.discovery.executor import Executor
+from symloss.discovery import runs, search
 from symloss.discovery.result import GenerationEvent, load_run
 from symloss.discovery.run_directory import RunDirectory
 from symloss.discovery.runs import discover, resume
@@ -122,7 +121,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
 
 
 def test_two_processes_give_the_same_bits(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Executor, "patience", 120.0)
+    monkeypatch.setattr(runs, "_PATIENCE", 120.0)
     monkeypatch.setenv("SYMLOSS_TEST_PARENT", str(os.getpid()))
     stages = replace(STAGES, develop=fakes.develop_in_a_worker)
     result = discover(make_task(), guesses=["square(0.5*y - f)"], n_jobs=2, **{**SMALL, "stages": stages})
