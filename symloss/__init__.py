@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from symloss import errors, losses, plotting, tasks
+    from symloss import analysis, errors, losses, plotting, tasks
     from symloss.discovery.result import SearchResult, load_run
     from symloss.discovery.runs import discover, resume
     from symloss.discovery.settings import Settings
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from symloss.tasks.task import Task
 
 __all__ = [
-    "Expression", "SearchResult", "Settings", "SymbolicLoss", "Task", "discover", "equivalent", "errors", "evaluate",
-    "load", "load_run", "load_task", "losses", "parse", "plotting", "register", "resume", "tasks",
+    "Expression", "SearchResult", "Settings", "SymbolicLoss", "Task", "analysis", "discover", "equivalent", "errors",
+    "evaluate", "load", "load_run", "load_task", "losses", "parse", "plotting", "register", "resume", "tasks",
 ]  # fmt: skip
 
-_ROOMS = ("errors", "losses", "plotting", "tasks")
+_ROOMS = ("analysis", "errors", "losses", "plotting", "tasks")
 _HOMES = {
     "discovery.result": ("SearchResult", "load_run"),
     "discovery.runs": ("discover", "resume"),
