@@ -76,16 +76,18 @@ def derive(
         attractors: p* as measured; only roots that agree with them to 10⁻⁸ are taken.
         seconds: Most seconds.
     """
+    if seconds <= 0:
+        return None
     deadline = time.monotonic() + seconds
     try:
         right, wrong, gradient = _gradient(expression, classes, label, exact=False)
-        simplest = _simplest(gradient, deadline - seconds * 2 / 3)
-        found = _roots(simplest, deadline - seconds / 3)
+        found = _roots(gradient, deadline - seconds * 2 / 3)
+        limit = _limit(gradient, deadline - seconds / 3)
+        simplest = _simplest(gradient, deadline)
         near = [min(found, key=lambda root: abs(float(root) - p), default=None) for p in attractors]
         roots = [
             root for root, p in zip(near, attractors, strict=True) if root is not None and abs(float(root) - p) < 1e-8
         ]
-        limit = _limit(simplest, deadline)
     except Exception:  # SymPy fails in many ways; then there is no derivation
         return None
     return Derivation(right, wrong, simplest, tuple(roots), limit)
@@ -97,6 +99,8 @@ def proved(expression: Expression, classes: int, label: int | None, seconds: flo
     For C ≥ 3 that is ∂ℓ/∂f = c − a/f at y = 1 and c − b/f at y = 0: that (f ℓ')'' = 0 for both, and that f (ℓ'₁ − ℓ'₀)
     is constant. For two classes it is g'' = 0.
     """
+    if seconds <= 0:
+        return False
     deadline = time.monotonic() + seconds
     try:
         import sympy as sp

@@ -73,8 +73,8 @@ def family(sides: Sequence[Side], slices: Sequence[Slice], best: Fit | None) -> 
         return "squared"
     if all(_hinge(part, sides[0].classes) for part in slices):
         return "hinge-like"
-    weights = [weight(part, sides[0].classes) for part in slices]
-    if all(np.isfinite(w).all() and (w > 0).all() for w in weights):
+    weights = [weight(part, sides[0].classes)[1] for part in slices]
+    if all(len(w) and np.isfinite(w).all() and (w > 0).all() for w in weights):
         if all(w.max() <= 4 * w.min() for w in weights):
             return "cross-entropy-like"
         if all(w[-1] < 0.02 * w.max() for w in weights):
@@ -82,11 +82,13 @@ def family(sides: Sequence[Side], slices: Sequence[Slice], best: Fit | None) -> 
     return "unconventional"
 
 
-def weight(part: Slice, classes: int) -> Array:
-    """w = −g/(1 − p) where every probability is at least 10⁻⁷: what cross-entropy's gradient is multiplied with."""
-    inner = part.margin <= last_margin(classes)
-    w: Array = -part.gradient[inner] / expit(-part.margin[inner])
-    return w
+def weight(part: Slice, classes: int) -> tuple[Array, Array]:
+    """Margins, and w = −g/(1 − p), by which cross-entropy's gradient is multiplied there.
+
+    Only where every probability is at least 10⁻⁷, and g is neither zero nor lost in rounding.
+    """
+    inner = (part.margin <= last_margin(classes)) & (part.signs != 0)
+    return part.margin[inner], -part.gradient[inner] / expit(-part.margin[inner])
 
 
 def _squared(side: Side) -> bool:

@@ -64,10 +64,10 @@ def scan(side: Side) -> Slice:
     margin, first = np.unique(np.concatenate([margin, closer]), return_index=True)
     more, more_signs = _signs(side, closer)
     g, signs = np.concatenate([g, more])[first], np.concatenate([signs, more_signs])[first]
-    attractors, repellers, plateaus = _rests(side, margin, signs)
+    attractors, repellers, plateaus = _rests(side, margin, g, signs)
     around = [side.target(np.array([rest - _BESIDE, rest + _BESIDE]))[0] for rest in attractors]
     steps = tuple((float(below), float(above)) for below, above in around)
-    return Slice(margin, g, signs, attractors, repellers, plateaus, steps)
+    return Slice(margin, g, signs, tuple(attractors), tuple(repellers), tuple(plateaus), steps)
 
 
 def _signs(side: Side, margin: Array) -> tuple[Array, Array]:
@@ -92,29 +92,34 @@ def _minima(side: Side, margin: Array, g: Array, signs: Array) -> Array:
     return middle
 
 
-def _rests(
-    side: Side, margin: Array, signs: Array
-) -> tuple[tuple[float, ...], tuple[float, ...], tuple[Interval, ...]]:
-    attractors, repellers, plateaus = [], [], []
-    pulls = np.flatnonzero((signs == 1) | (signs == -1)).tolist()
+def _rests(side: Side, margin: Array, g: Array, signs: Array) -> tuple[list[float], list[float], list[Interval]]:
+    """Attractors, repellers and plateaus."""
+    attractors: list[float] = []
+    repellers: list[float] = []
+    plateaus: list[Interval] = []
+    pulls = np.flatnonzero(np.abs(signs) == 1).tolist()
     if not pulls:
-        flat = (signs == 0).all()
-        return (), (), ((float(margin[0]), float(margin[-1])),) if flat else ()
-    if pulls[0] > 0 and signs[0] == 0:
+        return [], [], [(float(margin[0]), float(margin[-1]))] if (signs == 0).all() else []
+    if signs[0] == 0 and not _fades(g, pulls, 0, 1):
         plateaus.append((float(margin[0]), _edge(side, margin, signs, pulls[0], -1)))
-    for a, b in itertools.pairwise(pulls):
+    for number, (a, b) in enumerate(itertools.pairwise(pulls)):
         if (signs[a] == signs[b] and b == a + 1) or not np.isfinite(signs[a : b + 1]).all():
             continue
         low, high = _edge(side, margin, signs, a, 1), _edge(side, margin, signs, b, -1)
         if high - low > _NARROW:
-            plateaus.append((low, high))
-        elif signs[a] < signs[b]:
-            attractors.append((low + high) / 2)
-        elif signs[a] > signs[b]:
-            repellers.append((low + high) / 2)
-    if pulls[-1] < len(signs) - 1 and signs[-1] == 0:
+            if signs[a] != signs[b] or not (_fades(g, pulls, number, -1) and _fades(g, pulls, number + 1, 1)):
+                plateaus.append((low, high))
+        elif signs[a] != signs[b]:
+            (attractors if signs[a] < signs[b] else repellers).append((low + high) / 2)
+    if signs[-1] == 0 and not _fades(g, pulls, len(pulls) - 1, -1):
         plateaus.append((_edge(side, margin, signs, pulls[-1], 1), float(margin[-1])))
-    return tuple(attractors), tuple(repellers), tuple((a, b) for a, b in plateaus if b - a > _NARROW)
+    return attractors, repellers, [(low, high) for low, high in plateaus if high - low > _NARROW]
+
+
+def _fades(g: Array, pulls: list[int], number: int, step: int) -> bool:
+    """Whether g is lost in rounding rather than zero: some points before it is, it is hardly more."""
+    near = pulls[min(max(number + 4 * step, 0), len(pulls) - 1)]
+    return bool(abs(g[near]) < 1e-10 * np.nanmax(np.abs(g[pulls])))
 
 
 def _edge(side: Side, margin: Array, signs: Array, index: int, step: int) -> float:

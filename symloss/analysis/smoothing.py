@@ -26,7 +26,9 @@ MOST_CLASSES = 1_000_000
 AnyLoss = str | os.PathLike[str] | Expression | Callable[..., Any]
 
 
-def label_smoothing(loss: AnyLoss, classes: int = 10, kind: str | None = None, seconds: float = 5.0) -> SmoothingReport:
+def label_smoothing(
+    loss: AnyLoss, classes: int = 10, kind: str | None = None, seconds: float = 10.0
+) -> SmoothingReport:
     """Whether a loss acts as label smoothing, s·LSR_ξ, and with which ξ.
 
     Where each wrong class has the probability (1 − p)/(C − 1), the logit gradient of the target under LSR_ξ is
@@ -39,7 +41,7 @@ def label_smoothing(loss: AnyLoss, classes: int = 10, kind: str | None = None, s
             **[N]** (binary: logits and labels **[N]**), which is then measured by automatic differentiation.
         classes: C, 2 to 1 000 000; a binary loss has 2 whatever is given.
         kind: `"multiclass"` or `"binary"`. Default: that of the loss, `"multiclass"` if it has none.
-        seconds: Most seconds for each of proof and derivation. A formula without a proof is at most `"approximate"`.
+        seconds: Most seconds for proof and for derivation, 0 for neither; without proof a formula is not `"exact"`.
 
     Returns:
         The report.

@@ -100,9 +100,8 @@ def notes(report: SmoothingReport) -> Iterator[str]:
 def _against_smoothing(report: SmoothingReport, part: Slice) -> Iterator[str]:
     c, s, share = report.classes, report.scale or 1.0, (report.smoothing or 0.0) * (report.classes - 1) / report.classes
     rest = part.attractors[0]
-    w = weight(part, c)
-    inner = part.margin[part.margin <= last_margin(c)]
-    sides = w[inner < rest - 1e-6], -w[inner > rest + 1e-6]
+    margin, w = weight(part, c)
+    sides = w[margin < rest - 1e-6], -w[margin > rest + 1e-6]
     if report.target_only and len(sides[1]) and np.ptp(np.concatenate(sides)) <= 1e-6 * sides[0][0]:
         yield (
             f"Up to p* it is {number(float(sides[0][0]))} × cross-entropy, beyond it exactly the negative of that; "
@@ -117,7 +116,7 @@ def _against_smoothing(report: SmoothingReport, part: Slice) -> Iterator[str]:
             f"label smoothing with {number(s * share)}."
         )
     below, above = part.steps[0]
-    if above - below > 1e-3 * np.abs(part.gradient).max():
+    if above - below > 1e-5 * np.abs(part.gradient).max():
         yield (
             f"At p* the gradient jumps from {number(below)} to {number(above)}: "
             "with a constant learning rate, SGD does not settle there but chatters around it."
