@@ -14,7 +14,7 @@ import symloss as sl
 
 PACKAGE = Path(sl.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-ROOMS = ("errors", "expression", "losses", "tasks", "population", "discovery", "evaluation", "plotting", "cli")
+ROOMS = ("errors", "expression", "loops", "losses", "tasks", "population", "discovery", "evaluation", "plotting", "cli")
 """A room imports only from rooms before it, and from itself."""
 PICTURES_AND_TERMINALS = ("matplotlib", "cycler", "rich", "typer")
 HEAVY = (
