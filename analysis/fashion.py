@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import symloss as sl
 from symloss.errors import TaskError
 from symloss.tasks.models import mlp, seeded
 
@@ -19,25 +19,15 @@ DATA = Path("/usr/share/datasets/fashion-mnist")
 CLASSES, WIDTHS = 10, (128, 64)
 EPOCHS, BATCH, RATE, MOMENTUM, DECAY = 6, 128, 0.1, 0.9, 1e-4
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
 
-
-def smoothed(smoothing: float) -> LossFunction:
+def smoothed(smoothing: float, reduction: str = "mean") -> nn.Module:
     """LSR_ξ, torch's own; cross-entropy for ξ = 0."""
-    return lambda z, y: F.cross_entropy(z, y, label_smoothing=smoothing)
+    return nn.CrossEntropyLoss(label_smoothing=smoothing, reduction=reduction)
 
 
-def sparse(smoothing: float) -> LossFunction:
-    """SparseLSR_ξ: A softplus(−m) + B softplus(m) + B log(C − 1) of the margin m = z_y − logsumexp of the others."""
-
-    def loss(z: Tensor, y: Tensor) -> Tensor:
-        share = smoothing * (z.shape[1] - 1) / z.shape[1]
-        index = y.unsqueeze(1)
-        margin = z.gather(1, index).squeeze(1) - z.scatter(1, index, -torch.inf).logsumexp(1)
-        value = (1 - share) * F.softplus(-margin) + share * F.softplus(margin)
-        return value.mean() + share * float(np.log(z.shape[1] - 1))
-
-    return loss
+def sparse(smoothing: float, reduction: str = "mean") -> nn.Module:
+    """SparseLSR_ξ."""
+    return sl.SparseLabelSmoothing(smoothing, reduction=reduction)
 
 
 def load(folder: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -60,7 +50,7 @@ def load(folder: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return (parts[0] - mean) / deviation, parts[1], (parts[2] - mean) / deviation, parts[3]
 
 
-def train(loss: LossFunction, x: Tensor, y: Tensor, seed: int) -> nn.Sequential:
+def train(loss: nn.Module, x: Tensor, y: Tensor, seed: int) -> nn.Sequential:
     """A perceptron 784-128-64-10 trained by SGD with Nesterov momentum and a cosine schedule, seeded."""
     with seeded(seed):
         model = mlp((784,), CLASSES, WIDTHS)

@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from symloss.expression.expression import Expression
     from symloss.expression.parsing import parse
     from symloss.expression.primitives import register
+    from symloss.losses.linear import linear_loss
+    from symloss.losses.smoothing import AbsoluteCrossEntropy, LabelSmoothing, SparseLabelSmoothing
     from symloss.losses.storage import load
     from symloss.losses.symbolic import SymbolicLoss
     from symloss.tasks.registry import load_task
     from symloss.tasks.task import Task
 
 __all__ = [
-    "Expression", "SearchResult", "Settings", "SymbolicLoss", "Task", "analysis", "discover", "equivalent", "errors",
-    "evaluate", "load", "load_run", "load_task", "losses", "parse", "plotting", "register", "resume", "tasks",
+    "AbsoluteCrossEntropy", "Expression", "LabelSmoothing", "SearchResult", "Settings", "SparseLabelSmoothing",
+    "SymbolicLoss", "Task", "analysis", "discover", "equivalent", "errors", "evaluate", "linear_loss", "load",
+    "load_run", "load_task", "losses", "parse", "plotting", "register", "resume", "tasks",
 ]  # fmt: skip
 
 _ROOMS = ("analysis", "errors", "losses", "plotting", "tasks")
@@ -35,6 +38,8 @@ _HOMES = {
     "expression.expression": ("Expression",),
     "expression.parsing": ("parse",),
     "expression.primitives": ("register",),
+    "losses.linear": ("linear_loss",),
+    "losses.smoothing": ("AbsoluteCrossEntropy", "LabelSmoothing", "SparseLabelSmoothing"),
     "losses.storage": ("load",),
     "losses.symbolic": ("SymbolicLoss",),
     "tasks.registry": ("load_task",),

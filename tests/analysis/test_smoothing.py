@@ -40,21 +40,6 @@ def sparse(smoothing: float, count: int, scale: float = 1.0) -> str:
     return f"-{scale!r}*y*({a!r}*log(f) + {1 - a!r}*log(1 - f))"
 
 
-class Sparse(nn.Module):
-    """SparseLSR in its margin form."""
-
-    def __init__(self, smoothing: float) -> None:
-        super().__init__()
-        self.smoothing = smoothing
-
-    def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        index = y[:, None]
-        margin = z.gather(1, index)[:, 0] - z.scatter(1, index, -math.inf).logsumexp(1)
-        return F.binary_cross_entropy_with_logits(
-            margin, torch.full_like(margin, optimum(self.smoothing, z.shape[1])), reduction="none"
-        )
-
-
 def scaled(loss: Callable[..., Tensor], scale: float) -> Callable[..., Tensor]:
     return lambda z, y: scale * loss(z, y)
 
@@ -87,9 +72,9 @@ class TestPlanted:
     @planted
     def test_label_smoothing_of_torch(self, smoothing: float, scale: float, count: int) -> None:
         for reduction in ("mean", "sum"):
-            module = nn.CrossEntropyLoss(label_smoothing=smoothing, reduction=reduction)
-            report = label_smoothing(scaled(module, scale), count)
-            assert_smoothing(report, "exact", smoothing)
+            for make in (sl.LabelSmoothing, lambda xi, **options: nn.CrossEntropyLoss(label_smoothing=xi, **options)):
+                report = label_smoothing(scaled(make(smoothing, reduction=reduction), scale), count)
+                assert_smoothing(report, "exact", smoothing)
             assert report.proof == "measurement"
             assert report.scale == pytest.approx(scale, rel=1e-9)
             assert report.limit_gradient == pytest.approx(scale * (1 - optimum(smoothing, count)), rel=1e-6)
@@ -99,7 +84,7 @@ class TestPlanted:
     @planted
     def test_sparse_label_smoothing(self, smoothing: float, scale: float, count: int) -> None:
         """Equal for two classes; otherwise equal only where the wrong classes are."""
-        for loss in (scaled(Sparse(smoothing), scale), sparse(smoothing, count, scale)):
+        for loss in (scaled(sl.SparseLabelSmoothing(smoothing), scale), sparse(smoothing, count, scale)):
             report = label_smoothing(loss, count, seconds=60.0 * (count == 2))
             assert_smoothing(report, "exact" if count == 2 else "same optimum", smoothing)
             assert report.target_only
@@ -304,6 +289,14 @@ class TestBinary:
 
 class TestMeasured:
     """Functions without a formula."""
+
+    def test_the_modules_themselves(self) -> None:
+        for module, verdict in ((sl.LabelSmoothing(0.2), "exact"), (sl.SparseLabelSmoothing(0.2), "same optimum")):
+            report = label_smoothing(module, 6)
+            assert_smoothing(report, verdict, 0.2)
+            assert report.loss == type(module).__name__
+        report = label_smoothing(sl.AbsoluteCrossEntropy(2.0, 1.25), 5, seconds=0)
+        assert_smoothing(report, "same optimum", 0.25)
 
     def test_as_formulas(self) -> None:
         for name in ("focal", "mse", "ace", "baikal", "confidence-penalty"):
