@@ -175,9 +175,16 @@ class MeasuredSide:
     def __init__(self, function: Callable[..., Any], classes: int, label: int | None = None) -> None:
         self.function, self.classes, self.label = function, classes, label
         self.order = torch.randperm(classes, generator=torch.Generator().manual_seed(0))
-        self.size = np.inf  # of its gradients: known after a first look, which finds no fault
-        few = np.linspace(-np.log(classes - 1), 8.0, 12)
-        self.size = max(_largest(self._slice(torch.tensor([m]))[0]) for m in few)
+        self.size, self.mean = np.inf, False  # of its gradients; over the batch: both known after a first look
+        few = torch.linspace(-np.log(classes - 1), 8.0, 12, dtype=torch.float64)
+        together, alone = self._slice(few)[0], torch.cat([self._slice(margin)[0] for margin in few.split(1)])
+        self.size = _largest(alone)
+        apart = {k: _largest(k * together - alone) for k in (1, len(few))}
+        if min(apart.values()) > 1e-5 * self.size:
+            raise LossError(
+                f"{_name(function)} mixes the samples of a batch; give a loss that is a mean or sum over them"
+            )
+        self.mean = apart[1] > apart[len(few)]
 
     def target(self, margin: Array) -> tuple[Array, Array]:
         """See `Side`."""
@@ -227,16 +234,7 @@ class MeasuredSide:
             raise LossError(
                 f"{_name(self.function)} cannot be measured on {shapes}: {' '.join(str(error).split())[:200]}"
             ) from None
-        if value.ndim or len(z) == 1 or not gradient.any():
-            return gradient
-        row = int(gradient.flatten(1).abs().sum(1).argmax()) if gradient.ndim > 1 else int(gradient.abs().argmax())
-        alone = self._gradient(z[row : row + 1], target[row : row + 1])[0]
-        factor = float((alone * gradient[row]).sum() / gradient[row].square().sum())
-        if min(abs(factor - 1), abs(factor / len(z) - 1)) > 1e-5:
-            raise LossError(
-                f"{_name(self.function)} mixes the samples of a batch: give a loss that is a mean or a sum over them"
-            )
-        return gradient * round(factor)
+        return gradient * len(z) if self.mean else gradient
 
     def breaks(self, margin: Array) -> Array:
         """See `Side`; not known here."""

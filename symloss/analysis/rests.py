@@ -123,12 +123,11 @@ def _fades(g: Array, pulls: list[int], number: int, step: int) -> bool:
 
 
 def _edge(side: Side, margin: Array, signs: Array, index: int, step: int) -> float:
-    """Where the sign of the point ends, between it and its neighbour, by bisection to the last digits."""
+    """Where the sign of the point ends, between it and its neighbour, to the last digits."""
     inside, outside = float(margin[index]), float(margin[index + step])
-    for _ in range(60):
-        middle = (inside + outside) / 2
-        if _signs(side, np.array([middle]))[1][0] == signs[index]:
-            inside = middle
-        else:
-            outside = middle
+    for _ in range(12):  # 33-fold narrower each time: few calls, since each costs much the same
+        points = np.linspace(inside, outside, 34)
+        other = np.flatnonzero(_signs(side, points[1:-1])[1] != signs[index])
+        first = int(other[0]) + 1 if len(other) else len(points) - 1
+        inside, outside = float(points[first - 1]), float(points[first])
     return (inside + outside) / 2
