@@ -177,7 +177,7 @@ class MeasuredSide:
         self.order = torch.randperm(classes, generator=torch.Generator().manual_seed(0))
         self.size, self.mean = np.inf, False  # of its gradients; over the batch: both known after a first look
         few = torch.linspace(-np.log(classes - 1), 8.0, 12, dtype=torch.float64)
-        together, alone = self._slice(few)[0], torch.cat([self._slice(margin)[0] for margin in few.split(1)])
+        together, alone = self._slice(few)[0], torch.cat([self._slice(margin)[0] for margin in torch.split(few, 1)])
         self.size = _largest(alone)
         apart = {k: _largest(k * together - alone) for k in (1, len(few))}
         if min(apart.values()) > 1e-5 * self.size:

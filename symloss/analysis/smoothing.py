@@ -53,7 +53,9 @@ def label_smoothing(
     """
     kind = kind or str(getattr(loss, "kind", "multiclass"))
     if kind not in ("multiclass", "binary"):
-        raise LossError(f"label smoothing is for kind 'multiclass' or 'binary'; received {kind!r}")
+        raise LossError(
+            f"label smoothing is for kind 'multiclass' or 'binary'; received {kind!r}: choose one of the two"
+        )
     if isinstance(classes, bool) or not isinstance(classes, int) or not 2 <= classes <= MOST_CLASSES:
         raise LossError(f"classes is a whole number from 2 to {MOST_CLASSES}; received {classes!r}")
     classes = 2 if kind == "binary" else classes
