@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from scipy.special import expit
 
@@ -68,19 +68,9 @@ def label_smoothing(
     slices = tuple(map(scan, sides))
     smoothing = _equivalent(slices, classes)
     fit = fitting.fit(sides, smoothing or 0.0)
-    same = fit is not None and fit.gap_max <= fitting.EXACT
     proof = None
-    if same and smoothing is not None and expression is not None:
-        proof = "algebra" if all(algebra.proved(expression, classes, label, seconds) for label in labels) else None
-    elif same and smoothing is not None:
-        proof = "measurement"
-    verdict = "none" if smoothing is None else "exact" if proof else "same optimum"
-    if (
-        verdict == "same optimum"
-        and fit is not None
-        and fit.gap_max <= CLOSE * (smoothing or 0.0) * (classes - 1) / classes
-    ):
-        verdict = "approximate"
+    if smoothing is not None and fit is not None and fit.gap_max <= fitting.EXACT:
+        proof = _proof(expression, classes, labels, seconds)
     rests = [float(expit(margin)) for margin in slices[0].attractors]
     derivation = algebra.derive(expression, classes, labels[0], rests, seconds) if expression is not None else None
     limit = fitting.limit(sides[0])
@@ -88,11 +78,30 @@ def label_smoothing(
         limit = float(derivation.limit)
     name = getattr(function, "name", None) or expression or getattr(function, "__name__", type(function).__name__)
     return SmoothingReport(
-        loss=str(name), kind=kind, classes=classes, verdict=verdict, smoothing=smoothing, proof=proof, fit=fit,
-        target_only=all(side.target_only() for side in sides),
+        loss=str(name), kind=kind, classes=classes, verdict=_verdict(smoothing, fit, proof, classes),
+        smoothing=smoothing, proof=proof, fit=fit, target_only=all(side.target_only() for side in sides),
         family="smoothing" if smoothing is not None else fitting.family(sides, slices, fit),
         null_gradient=float(slices[0].gradient[0]), limit_gradient=limit, derivation=derivation, slices=slices,
     )  # fmt: skip
+
+
+def _proof(
+    expression: Expression | None, classes: int, labels: Sequence[int | None], seconds: float
+) -> Literal["algebra", "measurement"] | None:
+    """What shows that the gradient, which agrees wherever it was tried, is that of label smoothing."""
+    if expression is None:
+        return "measurement"
+    return "algebra" if all(algebra.proved(expression, classes, label, seconds) for label in labels) else None
+
+
+def _verdict(smoothing: float | None, fit: fitting.Fit | None, proof: str | None, classes: int) -> str:
+    """One of `VERDICTS`; see `SmoothingReport`."""
+    if smoothing is None:
+        return "none"
+    if proof is not None:
+        return "exact"
+    close = fit is not None and fit.gap_max <= CLOSE * smoothing * (classes - 1) / classes
+    return "approximate" if close else "same optimum"
 
 
 def _read(loss: AnyLoss, kind: str) -> tuple[Any, Expression | None]:
