@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from symloss import errors, losses, plotting, tasks
+    from symloss import analysis, errors, losses, plotting, tasks
     from symloss.discovery.result import SearchResult, load_run
     from symloss.discovery.runs import discover, resume
     from symloss.discovery.settings import Settings
@@ -15,17 +15,20 @@ if TYPE_CHECKING:
     from symloss.expression.expression import Expression
     from symloss.expression.parsing import parse
     from symloss.expression.primitives import register
+    from symloss.losses.linear import linear_loss
+    from symloss.losses.smoothing import AbsoluteCrossEntropy, LabelSmoothing, SparseLabelSmoothing
     from symloss.losses.storage import load
     from symloss.losses.symbolic import SymbolicLoss
     from symloss.tasks.registry import load_task
     from symloss.tasks.task import Task
 
 __all__ = [
-    "Expression", "SearchResult", "Settings", "SymbolicLoss", "Task", "discover", "equivalent", "errors", "evaluate",
-    "load", "load_run", "load_task", "losses", "parse", "plotting", "register", "resume", "tasks",
+    "AbsoluteCrossEntropy", "Expression", "LabelSmoothing", "SearchResult", "Settings", "SparseLabelSmoothing",
+    "SymbolicLoss", "Task", "analysis", "discover", "equivalent", "errors", "evaluate", "linear_loss", "load",
+    "load_run", "load_task", "losses", "parse", "plotting", "register", "resume", "tasks",
 ]  # fmt: skip
 
-_ROOMS = ("errors", "losses", "plotting", "tasks")
+_ROOMS = ("analysis", "errors", "losses", "plotting", "tasks")
 _HOMES = {
     "discovery.result": ("SearchResult", "load_run"),
     "discovery.runs": ("discover", "resume"),
@@ -35,6 +38,8 @@ _HOMES = {
     "expression.expression": ("Expression",),
     "expression.parsing": ("parse",),
     "expression.primitives": ("register",),
+    "losses.linear": ("linear_loss",),
+    "losses.smoothing": ("AbsoluteCrossEntropy", "LabelSmoothing", "SparseLabelSmoothing"),
     "losses.storage": ("load",),
     "losses.symbolic": ("SymbolicLoss",),
     "tasks.registry": ("load_task",),

@@ -15,7 +15,19 @@ from symloss.cli.main import main
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"^```(python|bash)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
-COMMANDS = ("discover", "resume", "show", "evaluate", "simplify", "latex", "draw", "plot", "tasks", "losses")
+COMMANDS = (
+    "discover",
+    "resume",
+    "show",
+    "evaluate",
+    "simplify",
+    "latex",
+    "draw",
+    "plot",
+    "smoothing",
+    "tasks",
+    "losses",
+)
 
 SMALL = {
     r"(--population )\d+": "8 --set refinement_steps=10 --set fitness_steps=50",

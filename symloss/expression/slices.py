@@ -45,6 +45,12 @@ def specialise(expression: Expression, y: float | None = None, freeze: bool = Fa
     Returns:
         The root, or None if ∂ℓ/∂f is zero on the slice for all weights (with `freeze`: for these).
     """
+    root = on_slice(expression, y, freeze).child
+    return root if root.live else None
+
+
+def on_slice(expression: Expression, y: float | None = None, freeze: bool = False) -> Edge:
+    """The same tree with its value: a constant is kept where `specialise` drops it."""
 
     def leaf(name: str) -> Edge:
         if name == "y" and y is not None:
@@ -67,4 +73,4 @@ def specialise(expression: Expression, y: float | None = None, freeze: bool = Fa
         return Edge(Node(primitive.name, tuple(arguments), any(a.child.live for a in arguments)))
 
     root: Edge = expression.fold(leaf, branch, weigh)
-    return root.child if root.child.live else None
+    return root

@@ -114,9 +114,36 @@ def is_zero(rows: Rows, positive: bool) -> bool:
     return False
 
 
+def roots(rows: Rows) -> Iterator[Any]:
+    """Where a form in one positive symbol is zero or changes its sign at a jump, as far as SymPy can solve for it."""
+    import sympy as sp
+
+    expr = decode(rows, positive=True)
+    steps = expr.atoms(sp.sign, sp.Heaviside)
+    for equation in [expr.xreplace(dict.fromkeys(steps, sp.Integer(1))), *(step.args[0] for step in steps)]:
+        with contextlib.suppress(Exception):  # no algorithm is known for most equations
+            yield from sp.solve(equation, *expr.free_symbols)
+
+
+def limit(rows: Rows) -> Iterator[Any]:
+    """The limit of a form in one symbol as it grows towards 1, if SymPy finds it."""
+    import sympy as sp
+
+    with contextlib.suppress(Exception):
+        expr = decode(rows, positive=True)
+        found = sp.limit(expr, *expr.free_symbols, 1, "-")
+        if found.is_number and found.is_real:
+            yield found
+
+
 def _answer(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if job["task"] == "is_zero":
         yield {"proved": all(is_zero(rows, job["positive"]) for rows in job["forms"])}
+        return
+    if job["task"] in ("roots", "limit"):
+        for rows in job["forms"]:
+            for expr in (roots if job["task"] == "roots" else limit)(rows):
+                yield {"rows": encode(expr)}
         return
     seen = set()
     for rows in job["forms"]:

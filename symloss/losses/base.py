@@ -18,12 +18,14 @@ class Loss(nn.Module):
 
     Attributes:
         name: Name in the catalogue, or None.
+        inplace: Whether the backward pass may write the gradient over the logits, where the loss knows how to.
 
     Raises:
         LossError: If an option is not one of these.
     """
 
     name: str | None = None
+    inplace = False
 
     def __init__(self, kind: str, reduction: str = "mean", ignore_index: int = -100) -> None:
         super().__init__()
@@ -53,6 +55,18 @@ class Loss(nn.Module):
             LossError: If the target does not fit the input.
         """
         raise NotImplementedError
+
+    def total_weight(self, input: Tensor, target: Tensor) -> Tensor:
+        """What the reduction `"mean"` divides by: the number of samples that count, or the sum of their weights.
+
+        Args:
+            input: Any tensor of the dtype and device that are wanted.
+            target: Class indices, int64, any shape.
+
+        Returns:
+            Tensor [].
+        """
+        return (target != self.ignore_index).sum().to(input)
 
     def extra_repr(self) -> str:
         """Name, kind and options."""

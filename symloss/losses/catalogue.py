@@ -14,7 +14,8 @@ from torch import Tensor
 from symloss.errors import LossError
 from symloss.expression.parsing import parse
 from symloss.losses.base import Loss
-from symloss.losses.plain import TorchLoss, binary_label_smoothing, label_smoothing
+from symloss.losses.plain import TorchLoss, binary_label_smoothing
+from symloss.losses.smoothing import LabelSmoothing, SparseLabelSmoothing
 from symloss.losses.symbolic import SymbolicLoss
 from symloss.losses.targets import KINDS
 
@@ -39,6 +40,7 @@ class Entry:
         source: Where it comes from.
         formulas: Per kind, its ℓ(y, f) as text with `{parameter!r}` fields.
         functions: Per kind, torch's own function for it, which is then what computes it.
+        module: The class that computes it for the kind `"multiclass"`, taking the parameters as keywords.
         parameters: Its parameters by name.
         aliases: Other names.
     """
@@ -48,13 +50,15 @@ class Entry:
     source: str
     formulas: Mapping[str, str] = field(default_factory=dict)
     functions: Mapping[str, Callable[..., Tensor]] = field(default_factory=dict)
+    module: Callable[..., Loss] | None = None
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds that it is for, the usual one first."""
-        return tuple({**self.formulas, **self.functions})
+        own = {"multiclass": self.module} if self.module else {}
+        return tuple({**own, **self.formulas, **self.functions})
 
 
 def _classification(formula: str) -> dict[str, str]:
@@ -153,9 +157,19 @@ _ENTRIES = (
         "label-smoothing",
         "−Σ (y (1 − ξ) + ξ/C) log f",
         "Szegedy et al., Rethinking the Inception Architecture, arXiv 1512.00567; torch.nn.CrossEntropyLoss",
-        functions={"multiclass": label_smoothing, "binary": binary_label_smoothing},
+        functions={"binary": binary_label_smoothing},
+        module=LabelSmoothing,
         parameters={"smoothing": Parameter(0.1, 0.0, 1.0, "ξ, the share of the target spread over all classes")},
         aliases=("lsr",),
+    ),
+    Entry(
+        "sparse-label-smoothing",
+        "−A log p − B log((1 − p)/(C − 1)), p the probability of the target, A = 1 − ξ + ξ/C, B = 1 − A",
+        "Raymond, Meta-Learning Loss Functions for Deep Neural Networks, arXiv 2406.09713",
+        functions={"binary": binary_label_smoothing},
+        module=SparseLabelSmoothing,
+        parameters={"smoothing": Parameter(0.1, 0.0, 1.0, "ξ, the share of the target spread over all classes")},
+        aliases=("sparse-lsr", "sparselsr"),
     ),
     Entry(
         "confidence-penalty",
@@ -166,9 +180,9 @@ _ENTRIES = (
     ),
     Entry(
         "absolute-cross-entropy",
-        "φ₀ Σ |log(φ₁ y f)|",
+        "φ₀ Σ y |log(φ₁ f)|",
         "Raymond, Meta-Learning Loss Functions for Deep Neural Networks, arXiv 2406.09713",
-        formulas=_classification("{phi0!r}*abs(log({phi1!r}*y*f))"),
+        formulas=_classification("{phi0!r}*y*abs(log({phi1!r}*f))"),
         parameters={
             "phi0": Parameter(1.0, 1e-6, 1e6, "scale, a learning rate"),
             "phi1": Parameter(1.1, 1e-6, 1e6, "the confidence aimed at is 1/φ₁"),
@@ -222,7 +236,8 @@ def get(
         parameters: Numbers that the loss takes; see `entry(name).parameters`.
 
     Returns:
-        A SymbolicLoss, or torch's own loss as a TorchLoss where torch has it, with its `name` set.
+        A SymbolicLoss, or torch's own loss as a TorchLoss where torch has it, or a class of `smoothing`, with its `name`
+        set.
 
     Raises:
         LossError: If the name, the kind or a parameter is unknown, or a parameter out of range.
@@ -233,8 +248,12 @@ def get(
         wanted = f"losses for {kind}: {', '.join(names(kind))}" if kind in KINDS else f"kinds: {', '.join(KINDS)}"
         raise LossError(f"{row.name} is for {' and '.join(row.kinds)}; received kind {kind!r}; {wanted}")
     values = _values(row, parameters)
-    expression = parse(row.formulas[kind].format(**values)) if kind in row.formulas else None
     loss: Loss
+    if kind == "multiclass" and row.module is not None:
+        loss = row.module(**values, reduction=reduction, ignore_index=ignore_index)
+        loss.name = row.name
+        return loss
+    expression = parse(row.formulas[kind].format(**values)) if kind in row.formulas else None
     if kind in row.functions:
         loss = TorchLoss(row.functions[kind], kind, reduction, ignore_index, values, expression)
     else:

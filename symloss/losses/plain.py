@@ -63,24 +63,6 @@ class TorchLoss(Loss):
         return f"{self.name or self._function.__name__}{keywords}, {super().extra_repr()}"
 
 
-def label_smoothing(input: Tensor, target: Tensor, reduction: str, smoothing: float, ignore_index: int) -> Tensor:
-    """Cross-entropy with the target y(1 − ξ) + ξ/C, torch's own.
-
-    Args:
-        input: Logits [C] or [B, C, ...].
-        target: Class indices [] or [B, ...], or probabilities of the input's shape.
-        reduction: `"mean"`, `"sum"` or `"none"`.
-        smoothing: ξ, the share of the target that is spread over all C classes, the right one included.
-        ignore_index: Class index of the samples to leave out.
-
-    Returns:
-        Loss [], or of the shape of the class indices for `"none"`.
-
-    Source: Szegedy et al., *Rethinking the Inception Architecture for Computer Vision*, arXiv 1512.00567.
-    """
-    return F.cross_entropy(input, target, ignore_index=ignore_index, reduction=reduction, label_smoothing=smoothing)
-
-
 def binary_label_smoothing(input: Tensor, target: Tensor, reduction: str, smoothing: float) -> Tensor:
     """Binary cross-entropy with the target y(1 − ξ) + ξ/2: the label smoothing of two classes.
 
@@ -93,6 +75,6 @@ def binary_label_smoothing(input: Tensor, target: Tensor, reduction: str, smooth
     Returns:
         Loss [], or of the input's shape for `"none"`.
 
-    Source: as for `label_smoothing`.
+    Source: Szegedy et al., *Rethinking the Inception Architecture for Computer Vision*, arXiv 1512.00567.
     """
     return F.binary_cross_entropy_with_logits(input, target * (1 - smoothing) + 0.5 * smoothing, reduction=reduction)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -86,3 +88,31 @@ def predictions(kind: str, outputs: Tensor) -> Tensor:
 def class_dimension(outputs: Tensor) -> int:
     """Dimension of the classes, as in `torch.nn.functional.cross_entropy`: 0 for [C], 1 for [B, C, ...]."""
     return 0 if outputs.ndim == 1 else 1
+
+
+def margins(logits: Tensor, dim: int) -> Tensor:
+    """Margin of every class: m_c = z_c − logsumexp_{j≠c} z_j, so that log f = −softplus(−m), log(1 − f) = −softplus(m).
+
+    The sum without a class that is not the largest is a difference without cancellation, because the largest term
+    stays; without the largest it is taken anew.
+
+    Args:
+        logits: Tensor [..., C, ...].
+        dim: Dimension of the classes.
+
+    Returns:
+        Tensor of the same shape; infinite for a single class.
+
+    Source: as for `softmax`.
+    """
+    classes = logits.shape[dim]
+    if classes == 1:
+        return logits * 0.0 + math.inf
+    top, index = logits.detach().max(dim, keepdim=True)
+    shape = [classes if i == dim else 1 for i in range(logits.ndim)]
+    largest = torch.arange(classes, device=logits.device).view(shape) == index
+    terms = (logits - top).exp()
+    others = (terms.sum(dim, keepdim=True) - terms).masked_fill(largest, 1.0).log()
+    second = logits.detach().masked_fill(largest, -math.inf).amax(dim, keepdim=True)
+    rest = (logits - second).masked_fill(largest, -math.inf).logsumexp(dim, keepdim=True)
+    return torch.where(largest, (logits - second) - rest, (logits - top) - others)

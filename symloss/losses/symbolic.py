@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from symloss.errors import LossError
 from symloss.expression.expression import Expression
 from symloss.expression.parsing import parse
-from symloss.losses import stable, targets
+from symloss.losses import stable, target_only, targets
 from symloss.losses.base import Loss
+from symloss.losses.forms import Compiled, Form
+from symloss.losses.program import leaves
 
 
 class SymbolicLoss(Loss):
@@ -24,6 +26,10 @@ class SymbolicLoss(Loss):
     logits (binary; every entry is a sample, as in `BCEWithLogitsLoss`), or the outputs themselves (regression;
     all dimensions after the first are outputs). Everything is computed in float32, or float64 for float64 inputs.
 
+    No logarithm of a softmax is ever taken: log(c f) is log|c| + log f with log f from the logits, and the same for every
+    product of powers of f and 1 − f, while |c| ≥ 1e-7. It is log(max(|c f|, 1e-7)), the protected logarithm, wherever
+    that is not flat, and keeps its gradient where that is.
+
     Args:
         expression: An Expression, or its text.
         kind: `"multiclass"`, `"binary"` or `"regression"`.
@@ -31,10 +37,11 @@ class SymbolicLoss(Loss):
             for binary, [B] for regression.
         ignore_index: Class index of the samples to leave out (multiclass); the mean is over those kept.
         trainable: Whether the weights of the expression are a parameter; otherwise they are a buffer.
+        inplace: Whether the backward pass may write the gradient over the logits, in the forms `"target-only"` and
+            `"margin"`; see `MarginLoss`.
 
     Attributes:
         weights: Weight of each edge in preorder [size - 1], float64; they are what is trained, saved and moved.
-        form: How the loss is evaluated: `"dense"`, at every (sample, output).
 
     Raises:
         ParseError: If a text is not an expression.
@@ -52,6 +59,7 @@ class SymbolicLoss(Loss):
         reduction: str = "mean",
         ignore_index: int = -100,
         trainable: bool = False,
+        inplace: bool = False,
     ) -> None:
         super().__init__(kind, reduction, ignore_index)
         if isinstance(expression, str):
@@ -62,12 +70,14 @@ class SymbolicLoss(Loss):
             raise LossError(f"a loss must contain the prediction f; received {str(expression)[:80]!r}")
         self._tree = expression  # its structure; the weights that count are `self.weights`
         self.trainable = trainable
+        self.inplace = bool(inplace)
         weights = torch.tensor(expression.weights, dtype=torch.float64)
         if trainable:
             self.weights = nn.Parameter(weights)
         else:
             self.register_buffer("weights", weights)
-        self.form = "dense"  # right for every expression; the place to pick a cheaper form where one is proved
+        self._general = Compiled(expression, kind, fixed=False)
+        self._fixed: tuple[tuple[float, ...], Compiled] | None = None
 
     @property
     def expression(self) -> Expression:
@@ -78,36 +88,57 @@ class SymbolicLoss(Loss):
         """
         return self._tree.with_weights(self.weights.detach().tolist())
 
+    @property
+    def form(self) -> Form:
+        """How the loss is computed for class indices; other targets are always taken at every (sample, output).
+
+        `"target-only"`: ℓ(0, ·) is proved constant, so the loss is a function of the target's log-probability.
+        `"margin"`: ℓ(0, ·) is proved affine, so it is a function of the target's margin. `"dense"`: at every (sample,
+        output). A proof holds for all weights, or for the current ones if they are not trained.
+        """
+        return self._compiled().form
+
+    def _compiled(self) -> Compiled:
+        """What is computed: for the current numbers, or for any weights where they are trained or not to be looked at."""
+        weights = self.weights
+        if self.trainable or weights.device.type != "cpu" or target_only.wrapped(weights):
+            return self._general
+        numbers = tuple(weights.tolist())
+        if self._fixed is None or self._fixed[0] != numbers:
+            if not all(map(math.isfinite, numbers)):
+                return self._general
+            self._fixed = numbers, Compiled(self._tree.with_weights(numbers), self.kind)
+        return self._fixed[1]
+
     def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: D102 (documented in Loss)
         target = targets.check(self.kind, input, target)
+        indices, compiled = target.shape != input.shape, self._compiled()
+        if indices and compiled.target is not None:
+            function, weights = compiled.of_target(input.shape[stable.class_dimension(input)], self.weights)
+            value = target_only.target_loss(
+                input, target, function, weights,
+                reduction=self.reduction, ignore_index=self.ignore_index, inplace=self.inplace,
+            )  # fmt: skip
+            return stable.narrow(value, input)
         outputs, sample_weights = stable.widen(input), None
-        if target.shape != input.shape:
+        if indices:
             sample_weights = targets.sample_weights(input, target, self.ignore_index)
             target = targets.one_hot(input, target)
             left_out = (sample_weights == 0).unsqueeze(stable.class_dimension(input))
             outputs = outputs.masked_fill(left_out, 0.0)  # so that NaN logits of ignored samples do no harm
-        values = self._dense(outputs, target)
+        values = compiled.entries.evaluate(leaves(self.kind, outputs, target), self.weights.to(outputs).unbind())
+        values = self._sum_over_outputs(values.expand(outputs.shape))
         return stable.narrow(targets.reduce(values, sample_weights, self.reduction), input)
 
-    def _dense(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Loss of every sample from the full grid of (sample, output) entries."""
-        values = self._entries(y, stable.predictions(self.kind, outputs))
+    def _sum_over_outputs(self, values: Tensor) -> Tensor:
         if self.kind == "multiclass":
-            return values.sum(stable.class_dimension(outputs))
+            return values.sum(stable.class_dimension(values))
         if self.kind == "regression" and values.ndim > 1:
             return values.flatten(1).sum(1)
         return values
 
-    def _entries(self, y: Tensor, f: Tensor) -> Tensor:
-        """ℓ(y, f), elementwise, with the current weights."""
-        weights = self.weights.to(f).unbind()
-        one = f.new_ones(())
-        leaves = {"y": y, "f": f, "1": one, "-1": -one}
-        return self._tree.fold(
-            leaves.__getitem__,
-            lambda primitive, arguments: primitive.torch(*arguments),
-            lambda value, _, edge: value * weights[edge],
-        )
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_fixed": None}
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         """Beside the weights go the names of the nodes, in torch's metadata: keys and tensors stay as they are."""

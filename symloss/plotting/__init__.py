@@ -2,5 +2,6 @@
 
 from symloss.plotting.curves import loss_curves
 from symloss.plotting.runs import front, history
+from symloss.plotting.smoothing import smoothing
 
-__all__ = ["front", "history", "loss_curves"]
+__all__ = ["front", "history", "loss_curves", "smoothing"]

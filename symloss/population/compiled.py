@@ -12,6 +12,7 @@ from torch import Tensor
 from symloss.expression.expression import Expression
 from symloss.expression.primitives import TERMINALS
 from symloss.expression.slices import Node, specialise
+from symloss.loops.cache import prepare
 from symloss.population import kernels
 from symloss.population.predictions import Kind
 
@@ -71,7 +72,7 @@ class CompiledObjective:
         freeze: bool,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        kernels.prepare(str(dtype).removeprefix("torch."))
+        prepare("symloss.population.preparation", kernels.logits_gradient, str(dtype).removeprefix("torch."))
         self.count, self.kind, self.indices = len(expressions), kernels.KINDS[kind], indices
         self.weights = torch.tensor([w for e in expressions for w in e.weights], dtype=dtype)
         floats = self.weights.numpy().dtype

@@ -11,90 +11,20 @@ compiler see that strips do not overlap, and use vector instructions.
 
 from __future__ import annotations
 
-import functools
-import logging
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from symloss.expression.primitives import EPSILON
-from symloss.population import vector_math
-
-logger = logging.getLogger("symloss")
+from symloss.loops import vector_math
+from symloss.loops.cache import cached, compiled_inside
 
 WIDTH = 256
 ONE, TARGET, PREDICTION, FIRST = 0, 1, 2, 3
 MULTICLASS, BINARY, REGRESSION = 0, 1, 2
 KINDS = {"multiclass": MULTICLASS, "binary": BINARY, "regression": REGRESSION}
 _SLOPE, _VALUE_BAR, _SLOPE_BAR = WIDTH, 2 * WIDTH, 3 * WIDTH
-
-_PREPARING = "SYMLOSS_PREPARING"
-_FAST = {"reassoc", "contract", "nsz"}  # sums may be reordered; NaN and infinity stay what they are
-compiled_inside = njit(error_model="numpy", fastmath=_FAST)
-
-
-def cached(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile at first use and keep the machine code on disk, where a directory can be written.
-
-    The code runs without Python's lock, so that several threads can compute at once. Numba looks at the date of the
-    function's own file alone; what was compiled before any file of this room changed is thrown away here.
-    """
-    try:
-        compiled: Any = njit(error_model="numpy", fastmath=_FAST, cache=True, nogil=True)(function)
-    except RuntimeError:  # no place for the cache
-        return compiled_inside(function)
-    for index in Path(compiled.stats.cache_path).glob(f"*.{function.__name__}-*.nbi"):
-        with suppress(OSError):
-            if index.stat().st_mtime < _newest():
-                index.unlink()
-    result: Callable[..., Any] = compiled
-    return result
-
-
-@functools.cache
-def _newest() -> float:
-    """When a file of this room changed last."""
-    return max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
-
-
-_prepared: set[str] = set()
-_preparing = Lock()
-
-
-def prepare(dtype: str) -> None:
-    """See to it that the loops for `"float32"` or `"float64"` come from the disk.
-
-    Code fresh from the compiler and the same code loaded from the disk may round differently, so that the first run on
-    a machine would not repeat, and its workers not agree. Where they were never compiled, another process does it.
-    """
-    cache = getattr(getattr(logits_gradient, "stats", None), "cache_path", None)
-    if dtype in _prepared or cache is None or os.environ.get(_PREPARING):
-        return
-    with _preparing:
-        _prepare(dtype, cache)
-    _prepared.add(dtype)
-
-
-def _prepare(dtype: str, cache: str) -> None:
-    mark = Path(cache) / f"prepared-{dtype}-{_newest():.6f}"
-    if mark.exists():
-        return
-    logger.info("compiling the engine for %s, once on this machine", dtype)
-    command = [sys.executable, "-m", "symloss.population.preparation", dtype]
-    with suppress(OSError, subprocess.SubprocessError):
-        environment = {**os.environ, _PREPARING: "1"}
-        subprocess.run(command, check=True, capture_output=True, timeout=600, env=environment)
-        for old in Path(cache).glob(f"prepared-{dtype}-*"):
-            old.unlink(missing_ok=True)
-        mark.touch()
 
 
 def _unary(value: Callable[..., Any], partials: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:

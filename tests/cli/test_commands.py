@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 
 import symloss as sl
-from symloss.cli import discover, draw, evaluate, latex, losses, plot, resume, show, simplify, tasks
+from symloss.cli import discover, draw, evaluate, latex, losses, plot, resume, show, simplify, smoothing, tasks
 from symloss.cli.arguments import read_settings
 from symloss.cli.main import app
 from symloss.discovery.result import GenerationEvent, SearchResult
 from symloss.discovery.settings import Settings
 from tests.cli.conftest import SMALL, Cli
 
-MODULES = (discover, resume, show, evaluate, simplify, latex, draw, plot, tasks, losses)
+MODULES = (discover, resume, show, evaluate, simplify, latex, draw, plot, smoothing, tasks, losses)
 
 
 class TestHelp:
@@ -312,6 +312,29 @@ class TestPictures:
         monkeypatch.setattr("symloss.plotting.loss_curves", lambda *given: seen.append(given) or own(*given))
         assert cli("plot", "mse", "--kind", "regression", "--reference", "mae", "--raw", "--out", "a.png").status == 0
         assert seen[0][1:] == (["mae"], "regression", True)
+
+
+class TestSmoothing:
+    def test_says_what_the_report_says(self, cli: Cli) -> None:
+        status, out, err = cli("smoothing", "abs(log(1.25*y*f))", "--classes", "5")
+        assert (status, err) == (0, "")
+        numbers, _, symbols = out.partition("In symbols")
+        assert str(sl.analysis.label_smoothing("abs(log(1.25*y*f))", 5, seconds=0)) + "\n" == numbers
+        assert "g(p) = (1 - p)*sign(log(1.25*p))" in symbols
+        assert out.startswith("For 5 classes this loss has the optimum of label smoothing with ξ = 0.25, p* = 0.8")
+
+    def test_latex_and_picture(self, cli: Cli, tmp_path: Path) -> None:
+        status, out, _ = cli("smoothing", "label-smoothing", "--latex", "--plot", "smoothing.png")
+        assert status == 0
+        first, second = out.splitlines()
+        assert first == sl.analysis.label_smoothing("label-smoothing").latex()
+        assert second == "wrote smoothing.png"
+        assert (tmp_path / "smoothing.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_of_a_run_and_of_another_kind(self, cli: Cli) -> None:
+        sl.SymbolicLoss("abs(log(1.25*y*f))", "binary").save("best.json")
+        for words in (("best.json",), ("label-smoothing", "--kind", "binary")):
+            assert cli("smoothing", *words).out.startswith("This binary loss ")
 
 
 class TestEvaluate:

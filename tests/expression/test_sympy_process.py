@@ -42,6 +42,22 @@ def test_it_answers_and_is_kept() -> None:
     assert pid() == first is not None
 
 
+@pytest.mark.parametrize(
+    ("task", "form", "expected"),
+    [
+        ("roots", 2 * F - 1, [0.5]),
+        ("roots", (1 - F) * sympy.sign(sympy.log(5 * F / 4)), [1.0, 0.8]),
+        ("roots", F * sympy.exp(F) * sympy.sin(F) - F**F, []),
+        ("limit", (F - sympy.Rational(1, 4)) * sympy.sign(F), [0.75]),
+        ("limit", 1 / (1 - F), []),
+    ],
+)
+def test_roots_and_limits(task: str, form: sympy.Expr, expected: list[float]) -> None:
+    answers = list(sympy_process.ask({"task": task, "forms": [sympy_worker.encode(form)]}, time.monotonic() + 30))
+    found = [float(sympy_worker.decode(answer["rows"])) for answer in answers]
+    assert found == [pytest.approx(value) for value in expected]
+
+
 def test_it_is_killed_when_time_is_up_and_started_again() -> None:
     list(sympy_process.ask(job(Y - F), time.monotonic() + 30))
     process = sympy_process._process

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from symloss.population import vector_math
+from symloss.loops import vector_math
 
 GRID = np.concatenate([np.linspace(-87, 87.9, 20_001), np.linspace(-1, 1, 5_001), [1e-30, -1e-30, 1e-7, 0.0]])
 

@@ -1,0 +1,84 @@
+"""What the studies of smoothing share: Fashion-MNIST from its files, a perceptron, and the losses by name."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import symloss as sl
+from symloss.errors import TaskError
+from symloss.tasks.models import mlp, seeded
+
+DATA = Path("/usr/share/datasets/fashion-mnist")
+"""Where the Debian package dataset-fashion-mnist keeps the four files."""
+CLASSES, WIDTHS = 10, (128, 64)
+EPOCHS, BATCH, RATE, MOMENTUM, DECAY = 6, 128, 0.1, 0.9, 1e-4
+
+
+def smoothed(smoothing: float, reduction: str = "mean") -> nn.Module:
+    """LSR_ξ, torch's own; cross-entropy for ξ = 0."""
+    return nn.CrossEntropyLoss(label_smoothing=smoothing, reduction=reduction)
+
+
+def sparse(smoothing: float, reduction: str = "mean") -> nn.Module:
+    """SparseLSR_ξ."""
+    return sl.SparseLabelSmoothing(smoothing, reduction=reduction)
+
+
+def load(folder: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Training images **[60000, 784]** and labels, test images **[10000, 784]** and labels; standardised."""
+    parts = []
+    for part in ("train", "t10k"):
+        try:
+            images = gzip.decompress((folder / f"{part}-images-idx3-ubyte.gz").read_bytes())
+            labels = gzip.decompress((folder / f"{part}-labels-idx1-ubyte.gz").read_bytes())
+        except OSError as error:
+            raise TaskError(
+                f"{folder} lacks Fashion-MNIST ({error.strerror}); apt-get install dataset-fashion-mnist"
+            ) from None
+        x = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 784).astype(np.float32)
+        parts += [
+            torch.from_numpy(x / 255),
+            torch.from_numpy(np.frombuffer(labels, np.uint8, offset=8).astype(np.int64)),
+        ]
+    mean, deviation = parts[0].mean(), parts[0].std()
+    return (parts[0] - mean) / deviation, parts[1], (parts[2] - mean) / deviation, parts[3]
+
+
+def train(loss: nn.Module, x: Tensor, y: Tensor, seed: int) -> nn.Sequential:
+    """A perceptron 784-128-64-10 trained by SGD with Nesterov momentum and a cosine schedule, seeded."""
+    with seeded(seed):
+        model = mlp((784,), CLASSES, WIDTHS)
+    generator = torch.Generator().manual_seed(seed)
+    steps = EPOCHS * (len(x) // BATCH)
+    optimiser = torch.optim.SGD(model.parameters(), RATE, MOMENTUM, weight_decay=DECAY, nesterov=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(EPOCHS):
+        order = torch.randperm(len(x), generator=generator)
+        for batch in order[: len(x) // BATCH * BATCH].split(BATCH):
+            optimiser.zero_grad()
+            loss(model(x[batch]), y[batch]).backward()
+            optimiser.step()
+            schedule.step()
+    return model.eval()
+
+
+def settings(seeds: int) -> dict[str, object]:
+    """What a figure of these studies must say."""
+    return {
+        "data": "Fashion-MNIST, 60 000 training and 10 000 test images", "model": "MLP 784-128-64-10",
+        "optimiser": f"SGD, Nesterov momentum {MOMENTUM}, rate {RATE} (cosine to 0), weight decay {DECAY}",
+        "batch": BATCH, "epochs": EPOCHS, "seeds": seeds,
+    }  # fmt: skip
+
+
+def equalising(logits: Tensor, y: Tensor) -> Tensor:
+    """KL(uniform ‖ softmax of the wrong classes) **[N]**: 0 where the wrong classes are level."""
+    target = F.one_hot(y, logits.shape[1]).bool()
+    others = logits[~target].view(len(logits), -1).log_softmax(1)
+    return -others.mean(1) - float(np.log(others.shape[1]))
