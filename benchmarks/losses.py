@@ -118,7 +118,11 @@ def table() -> None:
         row |= {f"{name} / SparseLSR": seconds[name] / seconds["SparseLSR"] for name in ("ACE", "expression")}
         rows.append(row)
         memory.append({"B": batch, "C": classes} | {name: extra(loss) for name, loss in losses().items()})
-    save("losses_time", rows, "Forward and backward, float32, one thread: time ÷ that of F.cross_entropy(label_smoothing=.1)")
+    save(
+        "losses_time",
+        rows,
+        "Forward and backward, float32, one thread: time ÷ that of F.cross_entropy(label_smoothing=.1)",
+    )
     save("losses_memory", memory, "Peak extra memory ÷ logits, the gradient included")
 
 
@@ -154,7 +158,11 @@ def linear() -> None:
                 "memory ÷ torch LSR": bytes_[name] / bytes_["torch LSR"],
             }
         )  # fmt: skip
-    save("losses_linear", rows, "Linear layer and loss, B = 512, D = 128, C = 100 000, float32, one thread, all gradients")
+    save(
+        "losses_linear",
+        rows,
+        "Linear layer and loss, B = 512, D = 128, C = 100 000, float32, one thread, all gradients",
+    )
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from symloss.expression.equivalence import equivalent
 from symloss.expression.expression import Expression
 from symloss.expression.slices import Edge, Node, specialise
-from symloss.losses.program import F, LOG_F, LOG_Q, ONE, Q, Program, Term, Y, compile_expression
+from symloss.losses.program import LOG_F, LOG_Q, ONE, F, Program, Q, Term, Y, compile_expression
 
 Form = Literal["dense", "target-only", "margin"]
 PROOF_SECONDS = 3.0

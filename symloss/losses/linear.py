@@ -22,7 +22,12 @@ Gradients = list[Tensor | None]
 
 
 def linear_loss(
-    hidden: Tensor, weight: Tensor, target: Tensor, loss: nn.Module, bias: Tensor | None = None, chunk: int | None = None
+    hidden: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    loss: nn.Module,
+    bias: Tensor | None = None,
+    chunk: int | None = None,
 ) -> Tensor:
     """The loss of the logits hidden · weightᵀ + bias, without holding them.
 
@@ -79,7 +84,9 @@ def _known(loss: nn.Module) -> Loss:
     if isinstance(loss, Loss) and loss.kind == "multiclass":
         return loss
     received = " ".join(repr(loss).split())
-    raise LossError(f"linear_loss needs a multiclass loss of symloss or torch.nn.CrossEntropyLoss; received {received:.80}")
+    raise LossError(
+        f"linear_loss needs a multiclass loss of symloss or torch.nn.CrossEntropyLoss; received {received:.80}"
+    )
 
 
 class _Linear(torch.autograd.Function):
@@ -156,9 +163,7 @@ def _blocks(
     return total, [None if s is None else s.to(t.dtype) for s, t in zip(sums, tensors, strict=False)]
 
 
-def _accumulate(
-    sums: Gradients, slope: Tensor, block: Tensor, wide: Tensor, part: slice, slopes: list[Tensor]
-) -> None:
+def _accumulate(sums: Gradients, slope: Tensor, block: Tensor, wide: Tensor, part: slice, slopes: list[Tensor]) -> None:
     """Add a block's gradients, given those at its logits and at the parameters of the loss."""
     hidden, weight, bias, *parameters = sums
     if hidden is not None:

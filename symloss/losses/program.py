@@ -115,13 +115,13 @@ class Program:
     @functools.cached_property
     def arrays(self) -> tuple[Any, Any, int, float, float] | None:
         """What `rows.forward` takes; None if there is a weight to be trained, or an operation that it does not know."""
-        from symloss.losses import rows
+        from symloss.loops.operations import OPERATIONS
 
         codes, factors = np.zeros((len(self.steps), 3), np.int64), np.zeros((len(self.steps), 2))
         for i, (name, terms) in enumerate(self.steps):
-            if name not in rows.OPERATIONS or any(term.edges for term in terms):
+            if name not in OPERATIONS or any(term.edges for term in terms):
                 return None
-            codes[i, 0] = rows.OPERATIONS.index(name)
+            codes[i, 0] = OPERATIONS.index(name)
             for j, term in enumerate(terms):
                 codes[i, 1 + j], factors[i, j] = term.row, term.number
         return codes, factors, self.result.row, self.result.number, self.spread

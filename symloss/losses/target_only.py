@@ -60,15 +60,17 @@ def target_loss(
         LossError: If a target is neither a class index nor `ignore_index`, or logits cannot be spent.
     """
     if inplace and input.requires_grad and input.is_leaf:
-        raise LossError("inplace=True would overwrite a leaf tensor; give logits that a model computed, or inplace=False")
+        raise LossError(
+            "inplace=True would overwrite a leaf tensor; give logits that a model computed, or inplace=False"
+        )
     z, flat = _rows(input, target)
     options = function, weight, reduction, ignore_index
     if z.device.type != "cpu" or transformed(z, flat) or function.arrays is None:
         value = plain_loss(z, flat, *options, weights)
     elif z.requires_grad and torch.is_grad_enabled():
-        value = _Compiled.apply(z, flat, inplace, *options)
+        value = _Compiled.apply(z, flat, inplace, options)
     else:
-        value = _forward(z, flat, *options)[0]
+        value = _run(z, flat, None, *options)[0]
     return value.view(target.shape) if reduction == "none" and target.ndim != 1 else value
 
 
@@ -157,16 +159,18 @@ def _loops(dtype: torch.dtype) -> ModuleType:
     return rows
 
 
-def _forward(
-    z: Tensor, target: Tensor, function: Program, weight: Tensor | None, reduction: str, ignore_index: int
-) -> tuple[Tensor, Any, float]:
-    """Loss, the record of `rows.forward`, and what the gradient is divided by."""
+def _run(
+    z: Tensor, target: Tensor, gradient: Tensor | None, function: Program, weight: Tensor | None, reduction: str,
+    ignore_index: int,
+) -> tuple[Tensor, Any, float]:  # fmt: skip
+    """Loss, the record of `rows.forward`, and what the gradient is divided by; `gradient` [B, C] is written."""
     rows, logits = _loops(z.dtype), z.detach().contiguous().numpy()
-    record, integer = np.empty((len(z), 5), logits.dtype), f"i{logits.itemsize}"
-    weights = record[:0, 0] if weight is None else weight.detach().to(z).contiguous().numpy()
+    record = np.empty((len(z), 5), logits.dtype)
     total, count, wrong = rows.forward(
-        logits, logits.view(integer), target.contiguous().numpy(), weights, ignore_index, function.arrays, record,
-        record.view(integer),
+        logits, logits.view(f"i{logits.itemsize}"), target.contiguous().numpy(),
+        record[:0, 0] if weight is None else weight.detach().to(z).contiguous().numpy(), ignore_index,
+        reduction == "mean", function.arrays, record,
+        logits[:0, :0] if gradient is None else gradient.numpy(),
     )  # fmt: skip
     if wrong >= 0:
         targets.check_range(z, target, ignore_index)
@@ -178,35 +182,45 @@ def _forward(
 
 
 class _Compiled(torch.autograd.Function):
-    """The loss by compiled loops."""
+    """The loss by compiled loops: its gradient is formed with it, unless it is to be written over the logits."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, target: Tensor, inplace: bool, *options: Any) -> Tensor:
-        value, ctx.record, ctx.count = _forward(z, target, *options)
-        ctx.save_for_backward(z, target)
+    def forward(ctx: Any, z: Tensor, target: Tensor, inplace: bool, options: tuple[Any, ...]) -> Tensor:
         ctx.options, ctx.inplace, ctx.spent = options, inplace and z.is_contiguous(), False
+        ctx.gradient = None if ctx.inplace else _empty(z)
+        ctx.save_for_backward(z, target)
+        value, ctx.record, ctx.count = _run(z, target, ctx.gradient, *options)
         return value
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         if ctx.spent:
-            raise LossError("the logits were overwritten by the first backward pass; use inplace=False to go back twice")
+            raise LossError(
+                "the logits were overwritten by the first backward pass; use inplace=False to go back twice"
+            )
         z, target = ctx.saved_tensors
         if torch.is_grad_enabled():
             if ctx.inplace:
-                raise LossError("inplace=True leaves no logits for second derivatives; use inplace=False with create_graph")
+                raise LossError(
+                    "inplace=True leaves no logits for second derivatives; use inplace=False with create_graph"
+                )
             (slope,) = torch.autograd.grad(plain_loss(z, target, *ctx.options), z, gradient, create_graph=True)
-            return slope, *(None,) * 6
-        if ctx.options[2] == "none":
-            scale = gradient.detach().contiguous().numpy()
-        else:
-            scale = gradient.detach().reshape(1).numpy() / (ctx.count or math.nan)
-        out = z.detach() if ctx.inplace else torch.empty_like(z, memory_format=torch.contiguous_format)
-        _loops(z.dtype).backward(
-            z.detach().contiguous().numpy(), target.contiguous().numpy(), ctx.record, ctx.options[0].spread,
-            scale.astype(ctx.record.dtype, copy=False), ctx.inplace, out.numpy(),
-        )  # fmt: skip
+            return slope, None, None, None
         if ctx.inplace:
+            scale = gradient.detach().reshape(-1).contiguous().numpy() / (ctx.count or math.nan)
+            scale = scale.astype(ctx.record.dtype, copy=False)
+            _loops(z.dtype).overwrite(z.detach().numpy(), target.numpy(), ctx.record, ctx.options[0].spread, scale)
             ctx.spent = True
             torch.autograd.graph.increment_version(z)  # whoever else saved the logits finds out
-        return out, *(None,) * 6
+            return z.detach(), None, None, None
+        slope, ctx.gradient = ctx.gradient, None  # handed over, so that nobody has to copy it
+        if slope is None:  # not the first time
+            slope = _empty(z)
+            _run(z, target, slope, *ctx.options)
+        if gradient.ndim or gradient.item() != 1:
+            slope.mul_(gradient.unsqueeze(-1))
+        return slope, None, None, None
+
+
+def _empty(z: Tensor) -> Tensor:
+    return torch.empty_like(z, memory_format=torch.contiguous_format, requires_grad=False)
