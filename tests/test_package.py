@@ -80,7 +80,7 @@ class TestFace:
         assert sorted(sl.__all__) == sorted([*sl._ROOMS, *(n for names in sl._HOMES.values() for n in names)])
 
     def test_unknown_names(self) -> None:
-        with pytest.raises(AttributeError, match="no attribute 'discvoer'; it has: Expression"):
+        with pytest.raises(AttributeError, match="no attribute 'discvoer'; it has: AbsoluteCrossEntropy"):
             sl.discvoer  # noqa: B018
 
     def test_version(self) -> None:

@@ -1,9 +1,9 @@
-"""The operations of an expression as compiled loops over strips of entries: the rules of `symloss.expression.primitives`.
+"""The operations of an expression as compiled loops over strips of entries.
 
 Every value has a row of four strips of `WIDTH` entries: value, derivative, and the adjoints of the two. The rules are
-those of the primitives (value, gradient and Hessian), once more as scalar code; tests hold the two against each other.
-All rows are addressed as `row[constant + j]`: only so can the compiler see that strips do not overlap, and use vector
-instructions.
+those of `symloss.expression.primitives` (value, gradient and Hessian), once more as scalar code; tests hold the two
+against each other. All rows are addressed as `row[constant + j]`: only so can the compiler see that strips do not
+overlap, and use vector instructions.
 """
 
 from __future__ import annotations

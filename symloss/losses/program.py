@@ -1,7 +1,7 @@
 """A loss as a short program in which no logarithm of a softmax is ever taken.
 
-A logarithm of (constant × powers of y, f and 1 − f) becomes log|constant · y^a| + b log f + c log(1 − f), with log f and
-log(1 − f) taken from the logits: exact, and with its gradient, however small f is, where log(max(f, 1e-7)) is flat.
+A logarithm of (constant × powers of y, f and 1 − f) becomes log|constant · y^a| + b log f + c log(1 − f), with log f
+and log(1 − f) taken from the logits: exact, and with its gradient, however small f is, where log(max(f, 1e-7)) is flat.
 """
 
 from __future__ import annotations
@@ -46,14 +46,13 @@ def leaves(kind: str, outputs: Tensor, y: Tensor) -> Callable[[int], Tensor]:
     """
     dim = stable.class_dimension(outputs)
 
-    @functools.cache
     def leaf(row: int) -> Tensor:
         if row in (ONE, Y):
             return y if row == Y else outputs.new_ones(())
         if row == F:
             return stable.predictions(kind, outputs)
         if row == Q:
-            return 1 - leaf(F) if kind == "multiclass" else stable.sigmoid(-outputs)
+            return 1 - stable.softmax(outputs, dim) if kind == "multiclass" else stable.sigmoid(-outputs)
         if kind == "multiclass" and row == LOG_F:
             return torch.log_softmax(outputs, dim).clamp(min=LOWEST_LOG)
         margins = stable.margins(outputs, dim) if kind == "multiclass" else outputs

@@ -1,8 +1,8 @@
 """Compiled loops over rows of logits on the CPU: the loss of each sample and its gradient in one pass.
 
 A row z [C] of a sample of class t counts through its margin m = z_t − n, with n = logsumexp_{j≠t} z_j, and through its
-spread u = n − mean_{j≠t} z_j. ∂m/∂z_t = 1, ∂m/∂z_j = −exp(z_j − n), and ∂u/∂z_j = exp(z_j − n) − 1/(C − 1). All of it is
-finite and exact for any margin and any offset of the logits.
+spread u = n − mean_{j≠t} z_j. ∂m/∂z_t = 1, ∂m/∂z_j = −exp(z_j − n), and ∂u/∂z_j = exp(z_j − n) − 1/(C − 1). All of it
+is finite and exact for any margin and any offset of the logits.
 
 A loss is a `Program` over m and u that runs over many rows at once, with its derivative in m. `python -m
 symloss.losses.rows float32` compiles the loops and leaves them on the disk.
@@ -20,7 +20,7 @@ from symloss.loops.cache import cached, compiled_inside, exact_inside
 from symloss.loops.operations import WIDTH
 
 VALUE, SLOPE, TOP, SHARE, WEIGHT = range(5)
-"""Rows of the record of a forward pass: w·loss, w·∂loss/∂m, T = max_{j≠t} z_j, exp(T − n), and the sample's weight w."""
+"""Columns of the record of a forward pass: w·loss, w·∂loss/∂m, T = max_{j≠t} z_j, exp(T − n), the sample's weight w."""
 MARGIN, FIRST = 6, 7
 """Rows of m and of a program's first step; before m are 1, p = sigmoid(m), 1 − p, the logarithms of the two, and u."""
 STRIP = 1 << 14
@@ -28,11 +28,11 @@ STRIP = 1 << 14
 
 
 BLOCK = 32
-"""What the compiler takes at once: the entries of a row beyond whole blocks are taken with those before them, as a block."""
+"""What the compiler takes at once: entries of a row beyond whole blocks are taken with those before, as a block."""
 _U = np.uint64  # an index that cannot be negative needs no look at its sign, which would stop vectorisation
 
 
-# --- one row, from one entry to another; slices would cost more than what is done with them -----------------------------
+# --- one row, from one entry to another; slices would cost more than what is done with them -------------------------
 
 
 @compiled_inside
@@ -89,7 +89,7 @@ def _overwrite(row: Any, top: Any, low: Any, a: Any, c: Any) -> None:
 
 @exact_inside
 def _margin(row: Any, bits: Any, t: Any, spread: bool, keep: bool, out: Any) -> Any:
-    """m, u, T and exp(T − n); m = ∞ and exp(T − n) = 0 where all other logits are −∞.
+    """m, u, T and exp(T − n); m = ∞ and exp(T − n) = 0 where all other logits are −∞, and m is NaN where z_t = ∞.
 
     With `keep`, exp(z − T) is left in `out`; u is 0 unless there is `spread`.
     """
@@ -103,6 +103,8 @@ def _margin(row: Any, bits: Any, t: Any, spread: bool, keep: bool, out: Any) -> 
         key = _largest(bits, last, end, here, key)
     shift, mask = integer(8 * bits.itemsize - 1), integer(np.iinfo(bits.dtype).max)
     top = vector_math.float_of(integer(key ^ integer(integer(key >> shift) & mask)))
+    if row[t] == np.inf:
+        return number(np.nan), zero, zero, zero
     if classes == 1 or top == -np.inf:
         if keep:
             out[:] = zero
@@ -133,10 +135,11 @@ def _lowest(row: Any) -> Any:
 @exact_inside
 def _leaves(scratch: Any, n: int, k: Any) -> None:
     """The rows that a program starts from, at the margins in row `MARGIN`, and their derivatives."""
+    bound = -_lowest(scratch)
     one, p, q, log_p, log_q, u, m = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5], scratch[6]
     for j in range(n):
         x = m[j]
-        e = vector_math.exp(-abs(x))
+        e = k[0] if abs(x) > bound else vector_math.exp(-abs(x))
         w = k[1] + e
         log = e if w == k[1] else vector_math.log(w) * (e / (w - k[1]))  # log(1 + e), exact also for small e
         large = k[1] / w
@@ -210,7 +213,7 @@ def forward(
             w = np.float64(weight[t])
         record[i, WEIGHT] = w
         weights += w
-    scale, share = 1.0 / weights if mean else 1.0, 1.0 / max(1.0, z.shape[1] - 1.0)
+    scale, share = 1.0 / weights if mean and weights != 0.0 else 1.0, 1.0 / max(1.0, z.shape[1] - 1.0)
     for begin in range(0, z.shape[0], strip):
         n = min(strip, z.shape[0] - begin)
         for j in range(n):
@@ -279,5 +282,7 @@ def compile_loops(dtype: str) -> None:
 
 
 if __name__ == "__main__":
+    from symloss.losses import rows  # as others will load it: what `__main__` compiles is its own
+
     for name in sys.argv[1:] or ["float32"]:
-        compile_loops(name)
+        rows.compile_loops(name)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -60,15 +60,15 @@ def target_loss(
         LossError: If a target is neither a class index nor `ignore_index`, or logits cannot be spent.
     """
     if inplace and input.requires_grad and input.is_leaf:
-        raise LossError(
-            "inplace=True would overwrite a leaf tensor; give logits that a model computed, or inplace=False"
-        )
+        raise LossError("inplace=True would overwrite a leaf tensor; give logits that a model computed")
     z, flat = _rows(input, target)
     options = function, weight, reduction, ignore_index
     if z.device.type != "cpu" or transformed(z, flat) or function.arrays is None:
         value = plain_loss(z, flat, *options, weights)
     elif z.requires_grad and torch.is_grad_enabled():
-        value = _Compiled.apply(z, flat, inplace, options)
+        value = _Compiled.apply(  # type: ignore[no-untyped-call]
+            z, flat, inplace, options
+        )
     else:
         value = _run(z, flat, None, *options)[0]
     return value.view(target.shape) if reduction == "none" and target.ndim != 1 else value
@@ -93,7 +93,7 @@ def plain_loss(
 
 def of_margin(function: Program, m: Tensor, u: Tensor | None = None, weights: Sequence[Tensor] = ()) -> Tensor:
     """A program at margins and, if it needs them, spreads of one shape; differentiable."""
-    leaves = {
+    leaves: dict[int, Callable[[Tensor], Any]] = {
         program.ONE: torch.ones_like, program.F: torch.sigmoid, program.Q: lambda m: torch.sigmoid(-m),
         program.LOG_F: F.logsigmoid, program.LOG_Q: lambda m: F.logsigmoid(-m), program.SPREAD: lambda _: u,
     }  # fmt: skip
@@ -110,12 +110,13 @@ def margin(z: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         target: Class indices [B].
 
     Returns:
-        m [B] and u [B]; for a single class m is infinite and u is zero.
+        m [B] and u [B]; for a single class m is infinite and u is zero; m is NaN where z_t = ∞.
 
     Source: the margin form of label smoothing, exact for every margin and offset.
     """
     here = torch.arange(z.shape[1], device=z.device) == target.unsqueeze(1)
     at_target = z.masked_fill(~here, 0.0).sum(1)
+    at_target = at_target.masked_fill(at_target == math.inf, math.nan)
     if z.shape[1] == 1:
         return at_target + math.inf, at_target * 0.0
     top = z.detach().masked_fill(here, -math.inf).amax(1).nan_to_num(neginf=0.0, nan=math.nan, posinf=math.inf)
@@ -193,21 +194,17 @@ class _Compiled(torch.autograd.Function):
         return value
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.spent:
-            raise LossError(
-                "the logits were overwritten by the first backward pass; use inplace=False to go back twice"
-            )
+            raise LossError("the logits were overwritten by the first backward pass; give inplace=False")
         z, target = ctx.saved_tensors
         if torch.is_grad_enabled():
             if ctx.inplace:
-                raise LossError(
-                    "inplace=True leaves no logits for second derivatives; use inplace=False with create_graph"
-                )
+                raise LossError("inplace=True leaves no logits for second derivatives; give inplace=False")
             (slope,) = torch.autograd.grad(plain_loss(z, target, *ctx.options), z, gradient, create_graph=True)
             return slope, None, None, None
         if ctx.inplace:
-            scale = gradient.detach().reshape(-1).contiguous().numpy() / (ctx.count or math.nan)
+            scale = gradient.detach().reshape(-1).contiguous().numpy() / (ctx.count or 1.0)
             scale = scale.astype(ctx.record.dtype, copy=False)
             _loops(z.dtype).overwrite(z.detach().numpy(), target.numpy(), ctx.record, ctx.options[0].spread, scale)
             ctx.spent = True

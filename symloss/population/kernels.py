@@ -2,7 +2,8 @@
 
 A tree is a list of nodes in an order in which arguments come first. It runs over strips of `WIDTH` entries, so that all
 its intermediate values stay in the cache. Every node has a row of four strips: value, derivative in f, and the adjoints
-of the two (see `symloss.loops.operations`). Rows 0, 1 and 2 are the constant 1, the target y and the prediction f; node i is row 3 + i.
+of the two (see `symloss.loops.operations`). Rows 0, 1 and 2 are the constant 1, the target y and the prediction f;
+node i is row 3 + i.
 """
 
 from __future__ import annotations

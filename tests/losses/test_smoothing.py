@@ -282,10 +282,10 @@ def test_copies_and_state(make) -> None:
 
 def test_representations_and_formula() -> None:
     assert repr(SparseLabelSmoothing(0.2, ignore_index=3)) == (
-        "SparseLabelSmoothing(smoothing=0.2, reduction='mean', ignore_index=3)"
+        "SparseLabelSmoothing(smoothing=0.2, kind='multiclass', reduction='mean', ignore_index=3)"
     )
     loss = AbsoluteCrossEntropy(0.7, 1.2, reduction="none", inplace=True)
-    assert repr(loss) == "AbsoluteCrossEntropy(phi0=0.7, phi1=1.2, reduction='none', inplace=True)"
+    assert repr(loss) == "AbsoluteCrossEntropy(phi0=0.7, phi1=1.2, kind='multiclass', reduction='none', inplace=True)"
     input, target = logits(6, 4), classes(6, high=4)
     formula = SymbolicLoss(loss.expression, reduction="none")
     torch.testing.assert_close(formula(input, target), loss(input, target), rtol=1e-12, atol=1e-12)

@@ -21,10 +21,9 @@ from symloss.losses import (
     LabelSmoothing,
     SparseLabelSmoothing,
     SymbolicLoss,
-    forms,
     get,
     linear_loss,
-    rows,
+    target_only,
 )
 from tests.losses.helpers import classes, logits, numpy_loss, soft
 from tests.strategies import expressions
@@ -44,11 +43,23 @@ def value_and_gradient(loss, input: Tensor, target: Tensor) -> tuple[Tensor, Ten
     return value.detach(), torch.autograd.grad(value.sum(), input)[0]
 
 
-def dense(loss: SymbolicLoss) -> SymbolicLoss:
-    """The same loss on the full grid."""
-    twin = SymbolicLoss(loss.expression, reduction=loss.reduction, ignore_index=loss.ignore_index)
-    twin.form, twin._program = "dense", None
-    return twin
+def dense(loss: SymbolicLoss):
+    """The same loss at every (sample, output), by the primitives themselves and with protected logarithms."""
+
+    def value(input: Tensor, target: Tensor) -> Tensor:
+        dim = 0 if input.ndim == 1 else 1
+        f, kept = input.softmax(dim), target != loss.ignore_index
+        y = F.one_hot(target.where(kept, 0), input.shape[dim]).movedim(-1, dim).to(f)
+        leaves = {"y": y, "f": f, "1": f.new_ones(()), "-1": -f.new_ones(())}
+        entries = loss.expression.fold(
+            leaves.__getitem__,
+            lambda primitive, arguments: primitive.torch(*arguments),
+            lambda value, weight, _: value * weight,
+        )
+        values = entries.expand(f.shape).sum(dim) * kept
+        return {"none": values, "sum": values.sum(), "mean": values.sum() / kept.sum()}[loss.reduction]
+
+    return value
 
 
 def same(ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor], rtol: float, atol: float) -> None:
@@ -209,48 +220,30 @@ def test_new_weights_are_used_and_looked_at() -> None:
     assert scaled(input, target) != before
 
 
-# --- the compiled operations ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", rows.OPERATIONS)
-def test_compiled_operations_are_the_primitives(name: str) -> None:
-    row = primitives.get(name)
-    numbers = np.array([-2.0, -0.5, -1e-9, 0.0, 1e-9, 0.3, 1.0, 1.7])
-    second = numbers if row.arity == 2 else np.array([1.0])
-    for x in numbers:
-        for y in second:
-            value, slope = rows._operation(rows.OPERATIONS.index(name), x, y, 0.7, -0.4)
-            arguments = (x, y)[: row.arity]
-            with np.errstate(all="ignore"):
-                expected = row.numpy(*map(np.float64, arguments))
-                partials = row.gradient(np, *map(np.float64, arguments))
-            assert value == pytest.approx(float(expected), rel=1e-12, abs=1e-300)
-            derivative = sum(float(p) * d for p, d in zip(partials, (0.7, -0.4), strict=False))
-            assert slope == pytest.approx(derivative, rel=1e-12, abs=1e-12)
+# --- the compiled loops ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("count", [1, 2, 3, 17, 1000])
-def test_compiled_margins_are_those_of_torch(count: int, dtype: torch.dtype) -> None:
-    from symloss.losses import target_only
-
-    z, target = logits(9, count, dtype=dtype, scale=8.0), classes(9, high=count)
-    kept = torch.ones(9, dtype=torch.bool)
-    m, u, n = target_only.margins_and_shift(z, target, kept)
-    expected_m, expected_u = target_only.margins(z, target)
-    tolerance = 100 * torch.finfo(dtype).eps
-    torch.testing.assert_close(m, expected_m, rtol=tolerance, atol=tolerance)
-    torch.testing.assert_close(u, expected_u, rtol=tolerance, atol=tolerance)
-    strided = z.T.contiguous().T
-    for ours, theirs in zip((m, u, n), target_only.margins_and_shift(strided, target, kept), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
-    slope, spread = logits(9, dtype=dtype), logits(9, seed=4, dtype=dtype)
-    compiled = target_only.margin_gradient(z, target, kept, n, slope, spread)
-    plain = target_only.margin_gradient(strided, target, kept, n, slope, spread)
-    torch.testing.assert_close(compiled, plain, rtol=tolerance, atol=tolerance)
-    same_storage = target_only.margin_gradient(z, target, kept, n, slope, spread, z)
-    assert same_storage.data_ptr() == z.data_ptr()
-    assert z.equal(compiled)
+@pytest.mark.parametrize("count", [1, 2, 3, 31, 32, 33, 63, 64, 100, 1000])
+@pytest.mark.parametrize("make", [LabelSmoothing, SparseLabelSmoothing])
+def test_compiled_loops_are_the_plain_form(make, count: int, dtype: torch.dtype) -> None:
+    z, target = logits(300, count, dtype=dtype, scale=8.0), classes(300, high=count)
+    weight = logits(count, seed=4).exp() if make is SparseLabelSmoothing else None
+    function = make(0.2).function(count)
+    tolerance = 200 * torch.finfo(dtype).eps
+    for reduction in ("mean", "sum", "none"):
+        options = {"weight": weight, "reduction": reduction, "ignore_index": 0}
+        ours = value_and_gradient(lambda z, t, o=options: target_only.target_loss(z, t, function, **o), z, target)
+        theirs = value_and_gradient(
+            lambda z, t, o=options: target_only.plain_loss(z, t, function, *o.values()), z, target
+        )
+        if count > 1:
+            same(ours, theirs, tolerance, tolerance)
+        strided = value_and_gradient(
+            lambda z, t, o=options: target_only.target_loss(z.T.contiguous().T, t, function, **o), z, target
+        )
+        for one, other in zip(ours, strided, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
 # --- in place, and who needs the logits -------------------------------------------------------------------------------
@@ -285,7 +278,7 @@ def test_in_place_is_refused_where_it_would_do_harm() -> None:
     with pytest.raises(LossError, match="leaf tensor"):
         loss(logits(8, 5).requires_grad_(), target)
     z = layer(x)
-    value = loss(z, target) + z.exp().mul(z).sum()  # the product needs the logits after the loss has spent them
+    value = z.exp().mul(z).sum() + loss(z, target)  # the product needs the logits after the loss has spent them
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         value.backward()
     value = loss(layer(x), target)
@@ -344,6 +337,8 @@ MODULES = {
     "cross-entropy": lambda r: get("cross-entropy", reduction=r, ignore_index=2),
     "torch": lambda r: nn.CrossEntropyLoss(reduction=r, ignore_index=2, label_smoothing=0.2),
     "discovered": lambda r: SymbolicLoss("abs(log(1.2*y*f)) + 0.3*tanh(y*f)", reduction=r, ignore_index=2),
+    "dense": lambda r: SymbolicLoss("square(y - f)", reduction=r, ignore_index=2),
+    "weighted-smoothing": lambda r: LabelSmoothing(0.1, torch.linspace(0.5, 2, 7).double(), r, ignore_index=2),
     "margin": lambda r: SymbolicLoss("abs(y - f)", reduction=r, ignore_index=2),
     "trained": lambda r: SymbolicLoss("abs(log(1.2*y*f))", reduction=r, ignore_index=2, trainable=True),
 }
@@ -427,10 +422,8 @@ def test_linear_loss_never_holds_the_logits() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"loss": SymbolicLoss("square(y - f)")}, "looks at the target's probability alone"),
         ({"loss": nn.MSELoss()}, "received MSELoss"),
         ({"loss": get("squared-error", "regression")}, "needs a multiclass loss"),
-        ({"loss": LabelSmoothing(0.1, torch.ones(7))}, "looks at the target's probability alone"),
         ({"weight": torch.zeros(7, 3)}, "wanted hidden [B, D], weight [C, D]"),
         ({"bias": torch.zeros(6)}, "and bias [C]; received"),
         ({"target": torch.zeros(9, dtype=torch.long)}, "received (10, 4)"),
@@ -453,10 +446,7 @@ def test_misfits_of_linear_loss(change: dict, message: str) -> None:
 
 
 def test_soft_targets_are_dense() -> None:
-    loss = SymbolicLoss("abs(log(1.2*y*f))", reduction="none")
+    expression = parse("abs(log(1.2*y*f))")
     input, target = logits(6, 4), soft(6, 4)
-    same(value_and_gradient(loss, input, target), value_and_gradient(dense(loss), input, target), 0, 0)
-
-
-def test_the_room_of_the_line() -> None:
-    assert forms.line(forms.on_zero(parse("abs(y - 0.5*f) + 0.25"))) == (0.25, 0.5)
+    expected = numpy_loss(expression, "multiclass", input.numpy(), target.numpy())
+    assert SymbolicLoss(expression)(input, target).item() == pytest.approx(expected, rel=1e-12)
