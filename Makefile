@@ -22,6 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev,data]"
 	$(VENV)/bin/python -m symloss.population.preparation float32
+	$(VENV)/bin/python -m symloss.losses.rows float32
 	touch $@
 
 discover: $(STAMP)  ## discover a loss on the digits, then show it (two minutes on two cores)
@@ -43,8 +44,9 @@ format: $(STAMP)  ## repair style and formatting
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: $(STAMP)  ## measure the speed of the search against a plain implementation
+bench: $(STAMP)  ## measure the speed of the search against a plain implementation, and of the losses against torch
 	$(VENV)/bin/python -m benchmarks.search
+	$(VENV)/bin/python -m benchmarks.losses
 
 clean:  ## remove the virtual environment and the caches, but no runs
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

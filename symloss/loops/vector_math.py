@@ -49,6 +49,22 @@ def tanh(x: Any) -> Any:
     raise NotImplementedError("for compiled code only")
 
 
+def float_of(bits: Any) -> Any:
+    """The float of the bits of an integer, inside compiled code."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(float_of, jit_options=_OPTIONS)
+def _float_of(bits: Any) -> Callable[[Any], Any]:
+    def double(bits: Any) -> Any:
+        return np.int64(bits).view(np.float64)
+
+    def single(bits: Any) -> Any:
+        return _I(bits).view(_F)
+
+    return single if bits is types.int32 else double
+
+
 @overload(exp, jit_options=_OPTIONS)
 def _exp(x: Any) -> Callable[[Any], Any]:
     def double(x: Any) -> Any:

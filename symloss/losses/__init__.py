@@ -10,6 +10,6 @@ from symloss.losses.storage import load, save
 from symloss.losses.symbolic import SymbolicLoss
 
 __all__ = [
-    "AbsoluteCrossEntropy", "LabelSmoothing", "Loss", "SparseLabelSmoothing", "SymbolicLoss", "TorchLoss", "entry", "get",
-    "linear_loss", "load", "loss", "names", "save",
+    "AbsoluteCrossEntropy", "LabelSmoothing", "Loss", "SparseLabelSmoothing", "SymbolicLoss", "TorchLoss", "entry",
+    "get", "linear_loss", "load", "loss", "names", "save",
 ]  # fmt: skip

@@ -236,8 +236,7 @@ def get(
         parameters: Numbers that the loss takes; see `entry(name).parameters`.
 
     Returns:
-        A SymbolicLoss, or torch's own loss as a TorchLoss where torch has it, or a class of `smoothing`, with its `name`
-        set.
+        A SymbolicLoss, torch's own loss as a TorchLoss where torch has it, or a class of `smoothing`; with its `name`.
 
     Raises:
         LossError: If the name, the kind or a parameter is unknown, or a parameter out of range.

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import textwrap
 from typing import TYPE_CHECKING
 
 from symloss.errors import LossError
 from symloss.expression import primitives
-from symloss.expression.expression import Expression
-from symloss.expression.primitives import TERMINALS
+from symloss.losses import stable
+from symloss.losses.program import (
+    FIRST,
+    LOG_F,
+    LOG_Q,
+    LOWEST_LOG,
+    ONE,
+    OUTSIDE,
+    F,
+    Program,
+    Q,
+    Term,
+    Y,
+    compile_expression,
+)
 
 if TYPE_CHECKING:
     from symloss.losses.symbolic import SymbolicLoss
@@ -25,7 +39,7 @@ Computed in float32, or in float64 for float64 inputs; returned in the input's d
 
 import torch
 
-
+{helper}
 def loss(input, target):
     """{summary}
 
@@ -61,29 +75,43 @@ _MEANING = {
 
 _INDICES = """\
     dim = 0 if input.ndim == 1 else 1
-    f = input.to(torch.promote_types(input.dtype, torch.float32))
+    z = input.to(torch.promote_types(input.dtype, torch.float32))
     if target.shape == input.shape:
-        kept, y = None, target.to(f.dtype)
+        kept, y = None, target.to(z.dtype)
     elif target.shape == input.shape[:dim] + input.shape[dim + 1 :]:
         kept = target != {ignore_index}
         y = torch.nn.functional.one_hot(torch.where(kept, target, 0).long(), input.shape[dim])
-        y = y.movedim(-1, dim).to(f.dtype)
-        f = torch.where(kept.unsqueeze(dim), f, 0.0)
+        y = y.movedim(-1, dim).to(z.dtype)
+        z = torch.where(kept.unsqueeze(dim), z, 0.0)
     else:
-        raise ValueError(f"target of shape {{tuple(target.shape)}} does not fit logits of shape {{tuple(input.shape)}}")
-    f = torch.softmax(f, dim)"""
+        shapes = f"{{tuple(target.shape)}} does not fit logits of shape {{tuple(input.shape)}}"
+        raise ValueError(f"target of shape {{shapes}}")"""
 
 _SAME_SHAPE = """\
     if target.shape != input.shape:
         raise ValueError(f"target of shape {tuple(target.shape)} does not fit input of shape {tuple(input.shape)}")
-    f = input.to(torch.promote_types(input.dtype, torch.float32))
-    y = target.to(f.dtype)"""
+    z = input.to(torch.promote_types(input.dtype, torch.float32))
+    y = target.to(z.dtype)"""
 
-_HEAD = {
-    "multiclass": _INDICES,
-    "binary": _SAME_SHAPE + "\n    f = torch.sigmoid(f)",
-    "regression": _SAME_SHAPE,
+_HEAD = {"multiclass": _INDICES, "binary": _SAME_SHAPE, "regression": _SAME_SHAPE}
+
+_NAMES = {F: "f", Q: "q", LOG_F: "log_f", LOG_Q: "log_q", Y: "y"}
+_LEAVES = {
+    "multiclass": {
+        F: "torch.softmax(z, dim)",
+        Q: "1 - torch.softmax(z, dim)",
+        LOG_F: f"torch.log_softmax(z, dim).clamp(min={LOWEST_LOG!r})",
+        LOG_Q: f"torch.nn.functional.logsigmoid(-margins(z, dim)).clamp(min={LOWEST_LOG!r})",
+    },
+    "binary": {
+        F: "torch.sigmoid(z)",
+        Q: "torch.sigmoid(-z)",
+        LOG_F: f"torch.nn.functional.logsigmoid(z).clamp(min={LOWEST_LOG!r})",
+        LOG_Q: f"torch.nn.functional.logsigmoid(-z).clamp(min={LOWEST_LOG!r})",
+    },
+    "regression": {F: "z"},
 }
+_OUTSIDE = "(torch.abs({0}) >= 1e-07).to(z.dtype)"
 
 
 def source(loss: SymbolicLoss) -> str:
@@ -101,14 +129,19 @@ def source(loss: SymbolicLoss) -> str:
         LossError: If an operation was registered without source text.
     """
     expression = loss.expression
-    nodes, result = _assignments(expression)
+    nodes, result = _assignments(compile_expression(expression, probability=loss.kind != "regression"), loss.kind)
     meaning, summary = _MEANING[loss.kind]
+    helper = ""
+    if any("margins(" in line for line in nodes):
+        helper = "\n" + inspect.getsource(stable.margins).replace(": Tensor", "").replace(": int", "")
+        helper = helper.replace(" -> Tensor", "").replace("math.inf", 'float("inf")') + "\n"
     return _FILE.format(
         formula=textwrap.indent(
             textwrap.fill(str(expression), 100, break_long_words=False, break_on_hyphens=False), "    "
         ),
         meaning=meaning,
         summary=summary,
+        helper=helper,
         reduction=loss.reduction,
         head=_HEAD[loss.kind].format(ignore_index=loss.ignore_index) if loss.kind == "multiclass" else _HEAD[loss.kind],
         nodes="\n".join(f"    {line}" for line in nodes),
@@ -116,27 +149,30 @@ def source(loss: SymbolicLoss) -> str:
     )
 
 
-def _assignments(expression: Expression) -> tuple[list[str], str]:
-    """One assignment per node that needs one, and the name of the root's value."""
+def _assignments(program: Program, kind: str) -> tuple[list[str], str]:
+    """One assignment per leaf, step and weight that needs one, and the name of the result."""
     lines: list[str] = []
-    stack: list[str] = []
-    for index in range(expression.size - 1, -1, -1):
-        node = expression.nodes[index]
-        weight = expression.weights[index - 1] if index else 1.0
-        name = f"v{index}"
-        if node in ("1", "-1"):
-            lines.append(f"{name} = torch.full((), {weight * int(node)!r}, dtype=f.dtype, device=f.device)")
-        elif node in TERMINALS and weight == 1.0:
-            name = node
-        else:
-            value = node if node in TERMINALS else _call(node, [stack.pop() for _ in range(primitives.get(node).arity)])
-            lines.append(f"{name} = {value}" if weight == 1.0 else f"{name} = {weight!r} * {value}")
-        stack.append(name)
-    return lines, stack.pop()
+    names = {Y: "y"}
+
+    def name(term: Term) -> str:
+        if term.row == ONE:
+            return assign(f"torch.full((), {term.number!r}, dtype=z.dtype, device=z.device)", "c")
+        if term.row not in names:
+            names[term.row] = _NAMES[term.row]
+            lines.append(f"{_NAMES[term.row]} = {_LEAVES[kind][term.row]}")
+        return names[term.row] if term.number == 1 else assign(f"{term.number!r} * {names[term.row]}", "w")
+
+    def assign(value: str, letter: str) -> str:
+        lines.append(f"{letter}{len(lines)} = {value}")
+        return lines[-1].partition(" ")[0]
+
+    for i, (operation, terms) in enumerate(program.steps):
+        names[FIRST + i] = assign(_call(operation, [name(term) for term in terms]), "v")
+    return lines, name(program.result)
 
 
 def _call(node: str, arguments: list[str]) -> str:
-    template = primitives.get(node).source
+    template = _OUTSIDE if node == OUTSIDE else primitives.get(node).source
     if template is None:
         raise LossError(f"operation {node!r} was registered without source text; register it with source='...'")
     return template.format(*arguments)
@@ -146,12 +182,15 @@ def _tail(loss: SymbolicLoss, result: str) -> list[str]:
     """From the value of every entry to the value of the batch."""
     lines = {
         "multiclass": [
-            f"value = {result}.sum(dim)",
+            f"value = {result}.expand(z.shape).sum(dim)",
             "if kept is not None:",
             "    value = torch.where(kept, value, 0.0)",
         ],
-        "binary": [f"value = {result}"],
-        "regression": [f"value = {result}.flatten(1).sum(1) if {result}.ndim > 1 else {result}"],
+        "binary": [f"value = {result}.expand(z.shape)"],
+        "regression": [
+            f"value = {result}.expand(z.shape)",
+            "value = value.flatten(1).sum(1) if value.ndim > 1 else value",
+        ],
     }[loss.kind]
     if loss.reduction == "sum":
         lines.append("value = value.sum()")

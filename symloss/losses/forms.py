@@ -41,12 +41,11 @@ class Compiled:
         self._of_target: dict[int, Program] = {}
 
     def of_target(self, classes: int, weights: Tensor) -> tuple[Program, tuple[Tensor, ...]]:
-        """ℓ(1, p) + Σ_{j≠t} ℓ(0, f_j) as a program of the margin, and the weights of its edges, some added at the end."""
+        """ℓ(1, p) + Σ_{j≠t} ℓ(0, f_j) as a program of the margin, and the weights of its edges, two of them new."""
         assert self.target is not None
         if self._line is not None:
             if classes not in self._of_target:
-                intercept, slope = self._line
-                others = Term(Q, slope), Term(ONE, (classes - 1) * intercept)
+                others = Term(Q, self._line[1]), Term(ONE, (classes - 1) * self._line[0])
                 self._of_target[classes] = self.target.plus(*others)
             return self._of_target[classes], ()
         edges, count = weights.unbind(), len(weights)
@@ -66,12 +65,12 @@ def form(expression: Expression, fixed: bool = True) -> Form:
 
     * `"target-only"`: ℓ(0, ·) is constant, so only the target entry counts.
     * `"margin"`: ℓ(0, ·) is affine, so the other entries count through their sum 1 − p; it is a function of the margin
-      log(p / (1 − p)) of the target. (If the sum of ℓ(0, f_j) depends on Σ f_j alone, for three or more entries, ℓ(0, ·) must
-      be affine: Cauchy's equation.) Every target-only loss is one as well.
+      log(p / (1 − p)) of the target. (If Σ ℓ(0, f_j) over three or more entries depends on Σ f_j alone, then ℓ(0, ·) is
+      affine: Cauchy's equation.) Every target-only loss is one as well.
     * `"dense"`: neither is proved.
 
-    The structure decides wherever it can, for all weights; else SymPy, where numbers make it likely. A proof is used only
-    if values on a grid confirm it.
+    The structure decides wherever it can, for all weights; else SymPy, where numbers make it likely. A proof is used
+    only if values on a grid confirm it.
 
     Args:
         expression: ℓ(y, f).
@@ -98,7 +97,8 @@ def on_zero(expression: Expression) -> Expression:
 
 def line(at_zero: Expression) -> tuple[float, float]:
     """Intercept and slope of ℓ(0, f) where it is affine."""
-    low, high = (float(at_zero.evaluate(np.float64(0.0), np.float64(f))) for f in (0.25, 0.75))
+    with np.errstate(all="ignore"):
+        low, high = (float(at_zero.evaluate(np.float64(0.0), np.float64(f))) for f in (0.25, 0.75))
     slope = 2.0 * (high - low)
     return low - 0.25 * slope, slope
 

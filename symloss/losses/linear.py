@@ -31,17 +31,17 @@ def linear_loss(
 ) -> Tensor:
     """The loss of the logits hidden · weightᵀ + bias, without holding them.
 
-    For the reductions `"mean"` and `"sum"` the gradients of hidden, weight, bias and the parameters of the loss are formed
-    block by block during the forward pass; for `"none"` the blocks are computed once more in the backward pass. Under
-    `torch.func`, `torch.compile`, forward-mode derivatives and `create_graph=True` it is the plain composition, which
-    holds the logits. Everything is computed in float32, or float64 for float64 inputs.
+    For the reductions `"mean"` and `"sum"` the gradients of hidden, weight, bias and the parameters of the loss are
+    formed block by block during the forward pass; for `"none"` the blocks are computed once more in the backward pass.
+    Under `torch.func`, `torch.compile`, forward-mode derivatives and `create_graph=True` it is the plain composition,
+    which holds the logits. Everything is computed in float32, or float64 for float64 inputs.
 
     Args:
         hidden: Activations **[B, D]**, floating.
         weight: Weight of the layer **[C, D]**, as in `torch.nn.Linear`.
         target: Class indices **[B]**.
-        loss: A multiclass loss of symloss, or a `torch.nn.CrossEntropyLoss`; its options hold. Losses whose `form` is not
-            `"dense"`, and those of `smoothing`, form their gradient in the storage of the block.
+        loss: A multiclass loss of symloss, or a `torch.nn.CrossEntropyLoss`; its options hold. Losses whose `form` is
+            not `"dense"`, and those of `smoothing`, form their gradient in the storage of the block.
         bias: Bias **[C]**.
         chunk: Rows of a block; by default so many that it has about four million logits.
 
@@ -55,12 +55,16 @@ def linear_loss(
     """
     _check(hidden, weight, target, bias, chunk)
     module = _known(loss)
-    target = targets.check("multiclass", hidden.new_empty(len(hidden), len(weight), device="meta"), target)
+    target = targets.check(
+        "multiclass", hidden.new_empty(1, len(weight), device="meta").expand(len(hidden), -1), target
+    )
     if transformed(hidden, weight, target):
         return module(F.linear(hidden, weight, bias), target)  # type: ignore[no-any-return]
     targets.check_range(hidden.new_empty(1, len(weight), device="meta"), target, module.ignore_index)
     rows = max(1, min(len(hidden), chunk or BLOCK // max(1, len(weight))))
-    value: Tensor = _Linear.apply(module, rows, target, hidden, weight, bias, *module.parameters())
+    value = _Linear.apply(  # type: ignore[no-untyped-call]
+        module, rows, target, hidden, weight, bias, *module.parameters()
+    )
     return stable.narrow(value, hidden)
 
 
@@ -101,11 +105,12 @@ class _Linear(torch.autograd.Function):
         if module.reduction == "mean":
             assert tensors[0] is not None
             scale = scale / module.total_weight(stable.widen(tensors[0][:0]), target).double().cpu()
+        ctx.scale = scale
         value, ctx.gradients = _blocks(module, rows, target, tensors, scale, ctx.needs_input_grad[3:] if early else ())
         return value if module.reduction == "none" else value * scale.to(value)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (target, *tensors), (module, rows) = ctx.saved_tensors, ctx.options
         needed = ctx.needs_input_grad[3:]
         if torch.is_grad_enabled():
@@ -114,7 +119,7 @@ class _Linear(torch.autograd.Function):
             slopes = iter(torch.autograd.grad(value, inputs, gradient, create_graph=True, materialize_grads=True))
             return None, None, None, *(next(slopes) if need else None for need in needed)
         if module.reduction == "none" or ctx.gradients is None:
-            gradients = _blocks(module, rows, target, tensors, gradient, needed)[1]
+            gradients = _blocks(module, rows, target, tensors, gradient * ctx.scale.to(gradient), needed)[1]
         else:  # handed over: they are the largest tensors here
             gradients, ctx.gradients = ctx.gradients, None
             if gradient != 1:

@@ -1,7 +1,7 @@
 """A loss as a short program in which no logarithm of a softmax is ever taken.
 
-A logarithm of (constant × powers of y, f and 1 − f) becomes log|constant · y^a| + b log f + c log(1 − f), with log f and
-log(1 − f) taken from the logits: exact, and with its gradient, however small f is, where log(max(f, 1e-7)) is flat.
+A logarithm of (constant × powers of y, f and 1 − f) becomes log|constant · y^a| + b log f + c log(1 − f), with log f
+and log(1 − f) taken from the logits: exact, and with its gradient, however small f is, where log(max(f, 1e-7)) is flat.
 """
 
 from __future__ import annotations
@@ -46,14 +46,13 @@ def leaves(kind: str, outputs: Tensor, y: Tensor) -> Callable[[int], Tensor]:
     """
     dim = stable.class_dimension(outputs)
 
-    @functools.cache
     def leaf(row: int) -> Tensor:
         if row in (ONE, Y):
             return y if row == Y else outputs.new_ones(())
         if row == F:
             return stable.predictions(kind, outputs)
         if row == Q:
-            return 1 - leaf(F) if kind == "multiclass" else stable.sigmoid(-outputs)
+            return 1 - stable.softmax(outputs, dim) if kind == "multiclass" else stable.sigmoid(-outputs)
         if kind == "multiclass" and row == LOG_F:
             return torch.log_softmax(outputs, dim).clamp(min=LOWEST_LOG)
         margins = stable.margins(outputs, dim) if kind == "multiclass" else outputs
@@ -115,13 +114,13 @@ class Program:
     @functools.cached_property
     def arrays(self) -> tuple[Any, Any, int, float, float] | None:
         """What `rows.forward` takes; None if there is a weight to be trained, or an operation that it does not know."""
-        from symloss.losses import rows
+        from symloss.loops.operations import OPERATIONS
 
         codes, factors = np.zeros((len(self.steps), 3), np.int64), np.zeros((len(self.steps), 2))
         for i, (name, terms) in enumerate(self.steps):
-            if name not in rows.OPERATIONS or any(term.edges for term in terms):
+            if name not in OPERATIONS or any(term.edges for term in terms):
                 return None
-            codes[i, 0] = rows.OPERATIONS.index(name)
+            codes[i, 0] = OPERATIONS.index(name)
             for j, term in enumerate(terms):
                 codes[i, 1 + j], factors[i, j] = term.row, term.number
         return codes, factors, self.result.row, self.result.number, self.spread

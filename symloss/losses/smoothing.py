@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,8 +20,8 @@ class MarginLoss(Loss):
     """A multiclass loss h(m) of the margin of the target, computed by the fused kernel of `target_only`.
 
     Class indices are the usual target. For probabilities y of the input's shape (one-hot or soft) it is the mean over
-    labels drawn from them, Σ y_c h(m_c), with m_c the margin of class c, by plain operations; `ignore_index` is for class
-    indices. All of it as in `torch.nn.CrossEntropyLoss`.
+    labels drawn from them, Σ y_c h(m_c), with m_c the margin of class c, by plain operations; `ignore_index` is for
+    class indices. All of it as in `torch.nn.CrossEntropyLoss`.
 
     Args:
         weight: Weight of each class **[C]**, a buffer; a sample has the weight of its class.
@@ -91,9 +90,7 @@ class MarginLoss(Loss):
 
     def extra_repr(self) -> str:
         """Parameters and options."""
-        parts = [*self._numbers(), f"reduction={self.reduction!r}"]
-        parts += ["weight=..."] * (self.weight is not None)
-        parts += [f"ignore_index={self.ignore_index}"] * (self.ignore_index != -100)
+        parts = [*self._numbers(), super().extra_repr(), *["weight=..."] * (self.weight is not None)]
         return ", ".join(parts + ["inplace=True"] * self.inplace)
 
     def _numbers(self) -> list[str]:
@@ -111,6 +108,17 @@ class _Smoothing(MarginLoss):
     ) -> None:
         super().__init__(weight, reduction, ignore_index, inplace)
         self.smoothing = _number("smoothing", smoothing, 0.0, 1.0)
+        self._last: tuple[int, Program] | None = None
+
+    def function(self, classes: int) -> Program:
+        if self._last is None or self._last[0] != classes:
+            self._last = classes, self._function(classes, self.smoothing * (classes - 1) / classes)
+        return self._last[1]
+
+    @staticmethod
+    def _function(classes: int, others: float) -> Program:
+        """A softplus(−m) + B softplus(m) and the rest; `others` is B."""
+        raise NotImplementedError
 
     def _numbers(self) -> list[str]:
         return [f"smoothing={self.smoothing!r}"]
@@ -119,10 +127,10 @@ class _Smoothing(MarginLoss):
 class LabelSmoothing(_Smoothing):
     """Cross-entropy with a smoothed target: L = −Σ_c (y_c (1 − ξ) + ξ/C) log f_c.
 
-    Convention: PyTorch's, the share ξ is spread over **all** C classes, so that the target keeps A = 1 − ξ + ξ/C and the
-    others have B = ξ (C − 1)/C together. (In the other convention in use, 1 − ε at the target and ε/(C − 1) at every other
-    class, it is ξ = ε C/(C − 1).) It equals `torch.nn.CrossEntropyLoss(label_smoothing=ξ)`, also with class weights,
-    where every class of the smoothed target counts with its own; those are left to torch.
+    Convention: PyTorch's, the share ξ is spread over **all** C classes, so that the target keeps A = 1 − ξ + ξ/C and
+    the others have B = ξ (C − 1)/C together. (In the other convention in use, 1 − ε at the target and ε/(C − 1) at
+    every other class, it is ξ = ε C/(C − 1).) It equals `torch.nn.CrossEntropyLoss(label_smoothing=ξ)`, also with
+    class weights, where every class of the smoothed target counts with its own; those are left to torch.
 
     Computed as A softplus(−m) + B softplus(m) + B u with the margin m = z_t − n, n = logsumexp_{j≠t} z_j, and
     u = n − mean_{j≠t} z_j. Gradient: p − A at the target, f_j − ξ/C elsewhere.
@@ -140,8 +148,9 @@ class LabelSmoothing(_Smoothing):
     Source: Szegedy et al., *Rethinking the Inception Architecture for Computer Vision*, arXiv 1512.00567.
     """
 
-    def function(self, classes: int) -> Program:  # noqa: D102 (documented in MarginLoss)
-        return _smoothed(self.smoothing, classes, True)
+    @staticmethod
+    def _function(classes: int, others: float) -> Program:
+        return Program((), Term(LOG_F, others - 1.0), others).plus(Term(LOG_Q, -others), Term(SPREAD, others))
 
     def _indices(self, input: Tensor, target: Tensor, classes: int) -> Tensor:
         if self.weight is None:
@@ -151,20 +160,21 @@ class LabelSmoothing(_Smoothing):
 
     def _soft(self, z: Tensor, y: Tensor, classes: int) -> Tensor:
         weight = None if self.weight is None else self.weight.to(z)
+        ignored = -100 if y.shape == z.shape else self.ignore_index
         return F.cross_entropy(
-            z, y, weight, ignore_index=self.ignore_index, reduction=self.reduction, label_smoothing=self.smoothing
+            z, y, weight, ignore_index=ignored, reduction=self.reduction, label_smoothing=self.smoothing
         )
 
 
 class SparseLabelSmoothing(_Smoothing):
     """Label smoothing with the other classes at their mean: L = −A log p − B log((1 − p)/(C − 1)).
 
-    Convention: A = 1 − ξ + ξ/C and B = ξ (C − 1)/C, PyTorch's: ξ is spread over **all** C classes. (In the other convention
-    in use, 1 − ε at the target and ε/(C − 1) at every other class, it is ξ = ε C/(C − 1).) Here p is the probability of
-    the target, which is all that the loss looks at.
+    Convention: A = 1 − ξ + ξ/C and B = ξ (C − 1)/C, PyTorch's: ξ is spread over **all** C classes. (In the other
+    convention in use, 1 − ε at the target and ε/(C − 1) at every other class, it is ξ = ε C/(C − 1).) Here p is the
+    probability of the target, which is all that the loss looks at.
 
-    Computed in the margin form, A softplus(−m) + B softplus(m) + B log(C − 1) with m = z_t − logsumexp_{j≠t} z_j, which is
-    finite and exact for any margin and offset, in every dtype. Gradient: p − A at the target, f_j (A − p)/(1 − p)
+    Computed in the margin form, A softplus(−m) + B softplus(m) + B log(C − 1) with m = z_t − logsumexp_{j≠t} z_j, which
+    is finite and exact for any margin and offset, in every dtype. Gradient: p − A at the target, f_j (A − p)/(1 − p)
     elsewhere. Label smoothing is greater by B · KL(uniform ‖ softmax of the others); the two are equal where the other
     logits are equal, and for C = 2; for ξ = 0 both are cross-entropy.
 
@@ -181,19 +191,21 @@ class SparseLabelSmoothing(_Smoothing):
     Source: Raymond, *Meta-Learning Loss Functions for Deep Neural Networks*, arXiv 2406.09713.
     """
 
-    def function(self, classes: int) -> Program:  # noqa: D102 (documented in MarginLoss)
-        return _smoothed(self.smoothing, classes, False)
+    @staticmethod
+    def _function(classes: int, others: float) -> Program:
+        constant = others * math.log(max(1, classes - 1))
+        return Program((), Term(LOG_F, others - 1.0)).plus(Term(LOG_Q, -others), Term(ONE, constant))
 
 
 class AbsoluteCrossEntropy(MarginLoss):
     """The absolute cross-entropy: L = φ₀ Σ_c y_c |log(φ₁ f_c)|.
 
-    It is φ₀ times cross-entropy up to the confidence 1/φ₁, and exactly −φ₀ times it beyond. Its optimum p* = 1/φ₁ is that
-    of label smoothing with φ₁ = 1/A, A = 1 − ξ + ξ/C (convention: ξ is spread over **all** C classes), though its gradients
-    are not. φ₁ ≤ 1 does not regularise; φ₀ is a learning rate.
+    It is φ₀ times cross-entropy up to the confidence 1/φ₁, and exactly −φ₀ times it beyond, but for a constant. Its
+    optimum p* = 1/φ₁ is that of label smoothing with φ₁ = 1/A, A = 1 − ξ + ξ/C (convention: ξ is spread over **all** C
+    classes), though its gradients are not. φ₁ ≤ 1 does not regularise; φ₀ is a learning rate.
 
-    The form found by evolution, φ₀ Σ |log(φ₁ y f)|, has the same gradients for one-hot targets; its other entries add the
-    constant φ₀ |log 0|, which is left out here.
+    The form found by evolution, φ₀ Σ |log(φ₁ y f)|, has the same gradients for one-hot targets; its other entries add
+    the constant φ₀ |log 0|, which is left out here.
 
     Args:
         phi0: φ₀ > 0.
@@ -221,6 +233,8 @@ class AbsoluteCrossEntropy(MarginLoss):
         super().__init__(weight, reduction, ignore_index, inplace)
         self.phi0 = _number("phi0", phi0, 1e-6, 1e6)
         self.phi1 = _number("phi1", phi1, 1e-6, 1e6)
+        steps = (("add", (Term(ONE, math.log(self.phi1)), Term(LOG_F))), ("abs", (Term(FIRST),)))
+        self._function = Program(steps, Term(FIRST + 1, self.phi0))
 
     @property
     def expression(self) -> Expression:
@@ -228,25 +242,10 @@ class AbsoluteCrossEntropy(MarginLoss):
         return parse(f"{self.phi0!r}*y*abs(log({self.phi1!r}*f))")
 
     def function(self, classes: int) -> Program:  # noqa: D102 (documented in MarginLoss)
-        return _absolute(self.phi0, self.phi1)
+        return self._function
 
     def _numbers(self) -> list[str]:
         return [f"phi0={self.phi0!r}", f"phi1={self.phi1!r}"]
-
-
-@lru_cache(maxsize=256)
-def _smoothed(smoothing: float, classes: int, dense: bool) -> Program:
-    """A softplus(−m) + B softplus(m) + B u, or B log(C − 1) for B u."""
-    others = smoothing * (classes - 1) / classes
-    spread = others if dense else 0.0
-    last = Term(SPREAD, others) if dense else Term(ONE, others * math.log(max(1, classes - 1)))
-    return Program((), Term(LOG_F, others - 1.0), spread).plus(Term(LOG_Q, -others), last)
-
-
-@lru_cache(maxsize=256)
-def _absolute(phi0: float, phi1: float) -> Program:
-    steps = (("add", (Term(ONE, math.log(phi1)), Term(LOG_F))), ("abs", (Term(FIRST),)))
-    return Program(steps, Term(FIRST + 1, phi0))
 
 
 def _number(name: str, value: float, low: float, high: float) -> float:

@@ -21,7 +21,7 @@ def widen(x: Tensor) -> Tensor:
 
     Source: Micikevicius et al., *Mixed Precision Training*, arXiv 1710.03740, section 3.
     """
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return x if x.dtype in (torch.float32, torch.float64) else x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def narrow(value: Tensor, like: Tensor) -> Tensor:
@@ -34,7 +34,8 @@ def narrow(value: Tensor, like: Tensor) -> Tensor:
     Returns:
         Tensor of `value`'s shape.
     """
-    return value if torch.is_autocast_enabled(like.device.type) else value.to(like.dtype)
+    same = value.dtype == like.dtype or torch.is_autocast_enabled(like.device.type)
+    return value if same else value.to(like.dtype)
 
 
 def softmax(logits: Tensor, dim: int) -> Tensor:

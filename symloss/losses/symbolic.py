@@ -26,7 +26,7 @@ class SymbolicLoss(Loss):
     logits (binary; every entry is a sample, as in `BCEWithLogitsLoss`), or the outputs themselves (regression;
     all dimensions after the first are outputs). Everything is computed in float32, or float64 for float64 inputs.
 
-    No logarithm of a softmax is ever taken: log(c f) is log|c| + log f with log f from the logits, and the same for every
+    No logarithm of a softmax is ever taken: log(c f) is log|c| + log f with log f from the logits, and the same for any
     product of powers of f and 1 − f, while |c| ≥ 1e-7. It is log(max(|c f|, 1e-7)), the protected logarithm, wherever
     that is not flat, and keeps its gradient where that is.
 
@@ -99,7 +99,7 @@ class SymbolicLoss(Loss):
         return self._compiled().form
 
     def _compiled(self) -> Compiled:
-        """What is computed: for the current numbers, or for any weights where they are trained or not to be looked at."""
+        """What is computed: for the current weights, or for any where they are trained or cannot be looked at."""
         weights = self.weights
         if self.trainable or weights.device.type != "cpu" or target_only.wrapped(weights):
             return self._general

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -60,17 +60,17 @@ def target_loss(
         LossError: If a target is neither a class index nor `ignore_index`, or logits cannot be spent.
     """
     if inplace and input.requires_grad and input.is_leaf:
-        raise LossError(
-            "inplace=True would overwrite a leaf tensor; give logits that a model computed, or inplace=False"
-        )
+        raise LossError("inplace=True would overwrite a leaf tensor; give logits that a model computed")
     z, flat = _rows(input, target)
     options = function, weight, reduction, ignore_index
     if z.device.type != "cpu" or transformed(z, flat) or function.arrays is None:
         value = plain_loss(z, flat, *options, weights)
     elif z.requires_grad and torch.is_grad_enabled():
-        value = _Compiled.apply(z, flat, inplace, *options)
+        value = _Compiled.apply(  # type: ignore[no-untyped-call]
+            z, flat, inplace, options
+        )
     else:
-        value = _forward(z, flat, *options)[0]
+        value = _run(z, flat, None, *options)[0]
     return value.view(target.shape) if reduction == "none" and target.ndim != 1 else value
 
 
@@ -93,7 +93,7 @@ def plain_loss(
 
 def of_margin(function: Program, m: Tensor, u: Tensor | None = None, weights: Sequence[Tensor] = ()) -> Tensor:
     """A program at margins and, if it needs them, spreads of one shape; differentiable."""
-    leaves = {
+    leaves: dict[int, Callable[[Tensor], Any]] = {
         program.ONE: torch.ones_like, program.F: torch.sigmoid, program.Q: lambda m: torch.sigmoid(-m),
         program.LOG_F: F.logsigmoid, program.LOG_Q: lambda m: F.logsigmoid(-m), program.SPREAD: lambda _: u,
     }  # fmt: skip
@@ -110,12 +110,13 @@ def margin(z: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         target: Class indices [B].
 
     Returns:
-        m [B] and u [B]; for a single class m is infinite and u is zero.
+        m [B] and u [B]; for a single class m is infinite and u is zero; m is NaN where z_t = ∞.
 
     Source: the margin form of label smoothing, exact for every margin and offset.
     """
     here = torch.arange(z.shape[1], device=z.device) == target.unsqueeze(1)
     at_target = z.masked_fill(~here, 0.0).sum(1)
+    at_target = at_target.masked_fill(at_target == math.inf, math.nan)
     if z.shape[1] == 1:
         return at_target + math.inf, at_target * 0.0
     top = z.detach().masked_fill(here, -math.inf).amax(1).nan_to_num(neginf=0.0, nan=math.nan, posinf=math.inf)
@@ -159,16 +160,18 @@ def _loops(dtype: torch.dtype) -> ModuleType:
     return rows
 
 
-def _forward(
-    z: Tensor, target: Tensor, function: Program, weight: Tensor | None, reduction: str, ignore_index: int
-) -> tuple[Tensor, Any, float]:
-    """Loss, the record of `rows.forward`, and what the gradient is divided by."""
+def _run(
+    z: Tensor, target: Tensor, gradient: Tensor | None, function: Program, weight: Tensor | None, reduction: str,
+    ignore_index: int,
+) -> tuple[Tensor, Any, float]:  # fmt: skip
+    """Loss, the record of `rows.forward`, and what the gradient is divided by; `gradient` [B, C] is written."""
     rows, logits = _loops(z.dtype), z.detach().contiguous().numpy()
-    record, integer = np.empty((len(z), 5), logits.dtype), f"i{logits.itemsize}"
-    weights = record[:0, 0] if weight is None else weight.detach().to(z).contiguous().numpy()
+    record = np.empty((len(z), 5), logits.dtype)
     total, count, wrong = rows.forward(
-        logits, logits.view(integer), target.contiguous().numpy(), weights, ignore_index, function.arrays, record,
-        record.view(integer),
+        logits, logits.view(f"i{logits.itemsize}"), target.contiguous().numpy(),
+        record[:0, 0] if weight is None else weight.detach().to(z).contiguous().numpy(), ignore_index,
+        reduction == "mean", function.arrays, record,
+        logits[:0, :0] if gradient is None else gradient.numpy(),
     )  # fmt: skip
     if wrong >= 0:
         targets.check_range(z, target, ignore_index)
@@ -180,39 +183,41 @@ def _forward(
 
 
 class _Compiled(torch.autograd.Function):
-    """The loss by compiled loops."""
+    """The loss by compiled loops: its gradient is formed with it, unless it is to be written over the logits."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, target: Tensor, inplace: bool, *options: Any) -> Tensor:
-        value, ctx.record, ctx.count = _forward(z, target, *options)
-        ctx.save_for_backward(z, target)
+    def forward(ctx: Any, z: Tensor, target: Tensor, inplace: bool, options: tuple[Any, ...]) -> Tensor:
         ctx.options, ctx.inplace, ctx.spent = options, inplace and z.is_contiguous(), False
+        ctx.gradient = None if ctx.inplace else _empty(z)
+        ctx.save_for_backward(z, target)
+        value, ctx.record, ctx.count = _run(z, target, ctx.gradient, *options)
         return value
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.spent:
-            raise LossError(
-                "the logits were overwritten by the first backward pass; use inplace=False to go back twice"
-            )
+            raise LossError("the logits were overwritten by the first backward pass; give inplace=False")
         z, target = ctx.saved_tensors
         if torch.is_grad_enabled():
             if ctx.inplace:
-                raise LossError(
-                    "inplace=True leaves no logits for second derivatives; use inplace=False with create_graph"
-                )
+                raise LossError("inplace=True leaves no logits for second derivatives; give inplace=False")
             (slope,) = torch.autograd.grad(plain_loss(z, target, *ctx.options), z, gradient, create_graph=True)
-            return slope, *(None,) * 6
-        if ctx.options[2] == "none":
-            scale = gradient.detach().contiguous().numpy()
-        else:
-            scale = gradient.detach().reshape(1).numpy() / (ctx.count or math.nan)
-        out = z.detach() if ctx.inplace else torch.empty_like(z, memory_format=torch.contiguous_format)
-        _loops(z.dtype).backward(
-            z.detach().contiguous().numpy(), target.contiguous().numpy(), ctx.record, ctx.options[0].spread,
-            scale.astype(ctx.record.dtype, copy=False), ctx.inplace, out.numpy(),
-        )  # fmt: skip
+            return slope, None, None, None
         if ctx.inplace:
+            scale = gradient.detach().reshape(-1).contiguous().numpy() / (ctx.count or 1.0)
+            scale = scale.astype(ctx.record.dtype, copy=False)
+            _loops(z.dtype).overwrite(z.detach().numpy(), target.numpy(), ctx.record, ctx.options[0].spread, scale)
             ctx.spent = True
             torch.autograd.graph.increment_version(z)  # whoever else saved the logits finds out
-        return out, *(None,) * 6
+            return z.detach(), None, None, None
+        slope, ctx.gradient = ctx.gradient, None  # handed over, so that nobody has to copy it
+        if slope is None:  # not the first time
+            slope = _empty(z)
+            _run(z, target, slope, *ctx.options)
+        if gradient.ndim or gradient.item() != 1:
+            slope.mul_(gradient.unsqueeze(-1))
+        return slope, None, None, None
+
+
+def _empty(z: Tensor) -> Tensor:
+    return torch.empty_like(z, memory_format=torch.contiguous_format, requires_grad=False)

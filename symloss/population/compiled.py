@@ -13,11 +13,12 @@ from symloss.expression.expression import Expression
 from symloss.expression.primitives import TERMINALS
 from symloss.expression.slices import Node, specialise
 from symloss.loops.cache import prepare
+from symloss.loops.operations import OPERATIONS, WIDTH
 from symloss.population import kernels
 from symloss.population.predictions import Kind
 
 _LEAVES = {"1": kernels.ONE, "y": kernels.TARGET, "f": kernels.PREDICTION}
-_CODES = {name: code for code, name in enumerate(kernels.OPERATIONS)}
+_CODES = {name: code for code, name in enumerate(OPERATIONS)}
 Program = tuple[Any, Any, Any, Any]
 
 
@@ -57,7 +58,7 @@ def _nothing(like: Program) -> Program:
 def scratch_for(programs: Sequence[Program]) -> Any:
     """Working memory for the largest tree."""
     largest = max((int(np.diff(p[0]).max(initial=0)) for p in programs), default=0)
-    return np.empty((kernels.FIRST + largest, 4 * kernels.WIDTH), programs[0][2].dtype)
+    return np.empty((kernels.FIRST + largest, 4 * WIDTH), programs[0][2].dtype)
 
 
 class CompiledObjective:

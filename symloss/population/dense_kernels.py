@@ -14,7 +14,8 @@ import numpy as np
 
 from symloss.loops import vector_math
 from symloss.loops.cache import cached, compiled_inside
-from symloss.population.kernels import BINARY, MULTICLASS, constants, loss_gradient, loss_weight_gradient
+from symloss.loops.operations import constants
+from symloss.population.kernels import BINARY, MULTICLASS, loss_gradient, loss_weight_gradient
 
 IDENTITY, RELU, TANH, SIGMOID = 0, 1, 2, 3
 STEPS_BETWEEN_CHECKS = 50

@@ -18,6 +18,7 @@ from symloss.losses import SymbolicLoss
 from tests.losses.helpers import DTYPES, classes, logits, soft
 from tests.strategies import expressions
 
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 KINDS = ("multiclass", "binary", "regression")
 
 
@@ -33,16 +34,19 @@ def check_same(loss: SymbolicLoss, input: torch.Tensor, target: torch.Tensor) ->
         z = input.detach().clone().requires_grad_()
         value = function(z, target)
         results.append((value.detach(), torch.autograd.grad(value.sum(), z)[0]))
+    scale = (
+        1 + results[0][0].abs().nan_to_num(0, 0, 0).max().item() + results[0][1].abs().nan_to_num(0, 0, 0).max().item()
+    )
     for ours, theirs in zip(*results, strict=True):
         assert ours.dtype == theirs.dtype
         torch.testing.assert_close(
-            ours, theirs, rtol=1e-12 if ours.dtype == torch.float64 else 0, atol=0, equal_nan=True
+            ours, theirs, rtol=TOLERANCE[ours.dtype], atol=TOLERANCE[ours.dtype] * scale, equal_nan=True
         )
 
 
 @settings(max_examples=100)
 @given(
-    expression=expressions(primitives="all").filter(lambda e: "f" in e.variables),
+    expression=expressions().filter(lambda e: "f" in e.variables),
     kind=st.sampled_from(KINDS),
     seed=st.integers(0, 2**31),
 )

@@ -340,7 +340,7 @@ def test_weight_gradient_is_that_of_central_differences() -> None:
 
 def test_repr_names_formula_kind_and_form() -> None:
     loss = SymbolicLoss("abs(log(1.2*y*f))", ignore_index=3)
-    text = "abs(log(1.2*y*f)), kind='multiclass', reduction='mean', ignore_index=3, trainable=False, form='dense'"
+    text = "abs(log(1.2*y*f)), kind='multiclass', reduction='mean', ignore_index=3, trainable=False, form='target-only'"
     assert repr(loss) == f"SymbolicLoss({text})"
 
 

@@ -15,7 +15,7 @@ from symloss.expression import primitives
 from symloss.expression.expression import Expression
 from symloss.expression.parsing import parse
 from symloss.expression.slices import specialise
-from symloss.population import kernels
+from symloss.loops.operations import OPERATIONS, WIDTH
 from symloss.population.compiled import CompiledObjective, compilable
 from symloss.population.forest import Forest
 from symloss.population.objective import TorchObjective, make_objective
@@ -105,7 +105,7 @@ def test_a_nan_stays_in_its_tree() -> None:
         assert mixed[-(good.size - 1) :].isfinite().all()
 
 
-@pytest.mark.parametrize("name", kernels.OPERATIONS)
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_every_compiled_rule_is_the_row_of_the_table(name: str) -> None:
     row = primitives.get(name)
     e = Expression((name, "f") if row.arity == 1 else (name, "f", "y"))
@@ -120,7 +120,7 @@ def test_every_compiled_rule_is_the_row_of_the_table(name: str) -> None:
 
 def test_the_built_in_table_is_compiled_and_other_primitives_are_not() -> None:
     built_in = [row.name for row in primitives.primitives() if row not in primitives.registered()]
-    assert sorted(kernels.OPERATIONS) == sorted(set(built_in))
+    assert sorted(OPERATIONS) == sorted(set(built_in))
     e = parse("y*f")
     assert compilable([e], "cpu", torch.float32)
     assert not compilable([e], "cuda", torch.float32)
@@ -130,7 +130,7 @@ def test_the_built_in_table_is_compiled_and_other_primitives_are_not() -> None:
 
 def test_batches_wider_than_a_strip() -> None:
     e = parse("abs(log(1.2*y*f)) + 0.5*square(y - f)")
-    f = torch.rand(2, 3, 3 * kernels.WIDTH + 17, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    f = torch.rand(2, 3, 3 * WIDTH + 17, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     target = torch.arange(f.shape[2]) % 3
     options: dict[str, Any] = {"indices": True, "freeze": False, "dtype": torch.float64}
     a, b = CompiledObjective([e, e], "multiclass", **options), TorchObjective([e, e], "multiclass", **options)
