@@ -113,6 +113,9 @@ class TestCost:
         assert not {"matplotlib", "networkx", "sympy"} & set(found)
 
 
+DRAWING = ("expression/drawing.py", "expression/figure.py")
+
+
 class TestRooms:
     @pytest.mark.parametrize("path", FILES, ids=name)
     def test_know_only_those_before_them(self, path: Path) -> None:
@@ -128,7 +131,7 @@ class TestRooms:
 
     @pytest.mark.parametrize("path", FILES, ids=name)
     def test_pictures_and_terminals_have_their_places(self, path: Path) -> None:
-        if name(path).startswith(("cli/", "plotting/")) or name(path) == "expression/drawing.py":
+        if name(path).startswith(("cli/", "plotting/")) or name(path) in DRAWING:
             return
         tree = ast.parse(path.read_text())
         typing_only = {n for node in ast.walk(tree) if isinstance(node, ast.If) for n in imports(node)}
@@ -137,8 +140,8 @@ class TestRooms:
 
     @pytest.mark.parametrize("path", FILES, ids=name)
     def test_importing_draws_nothing_and_computes_no_algebra(self, path: Path) -> None:
-        """Heavy packages that few need are loaded by those who use them; `plotting/figure.py` is loaded that way."""
-        if name(path) == "plotting/figure.py":
+        """Heavy packages that few need are loaded by those who use them; `figure.py` of either room is loaded that way."""
+        if name(path) in ("plotting/figure.py", "expression/figure.py"):
             return
         for node in at_runtime(ast.parse(path.read_text())):
             for full in imports(node):
