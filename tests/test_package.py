@@ -140,7 +140,7 @@ class TestRooms:
 
     @pytest.mark.parametrize("path", FILES, ids=name)
     def test_importing_draws_nothing_and_computes_no_algebra(self, path: Path) -> None:
-        """Heavy packages that few need are loaded by those who use them; `figure.py` of either room is loaded that way."""
+        """Heavy packages that few need are loaded by those who use them, as is `figure.py` of either room."""
         if name(path) in ("plotting/figure.py", "expression/figure.py"):
             return
         for node in at_runtime(ast.parse(path.read_text())):
