@@ -56,7 +56,8 @@ class RecordedFigure(ShownFigure):
 
     Args:
         title: What it shows, for the metadata.
-        record: Settings by name; an expression is rounded and cut off in the footer, and whole in the metadata.
+        record: Settings by name; what is long is cut off in the footer (an expression is rounded first), and whole in
+            the metadata.
         options: Of matplotlib's `Figure`.
     """
 
@@ -64,7 +65,7 @@ class RecordedFigure(ShownFigure):
         super().__init__(**options)
         self.title, self.record = title, dict(record)
         text = " · ".join(f"{name} {_short(value)}" for name, value in self.record.items())
-        columns = int(self.get_figwidth() * 72 / (0.6 * _FOOTER_POINTS))  # a digit is 0.636 of the size wide
+        columns = int(self.get_figwidth() * 72 / (0.64 * _FOOTER_POINTS))  # a digit is 0.636 of the size wide
         # a label of the figure, not a text in it: the layout then leaves room for it
         self.supxlabel(
             textwrap.fill(text, columns, break_on_hyphens=False),
@@ -89,7 +90,8 @@ class RecordedFigure(ShownFigure):
 
 
 def _short(value: object) -> str:
-    return readable(value, _FORMULA) if isinstance(value, Expression) else str(value)
+    text = readable(value, _FORMULA) if isinstance(value, Expression) else str(value)
+    return text if len(text) <= _FORMULA else text[: _FORMULA - 1] + "…"
 
 
 def new(
