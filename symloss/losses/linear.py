@@ -15,7 +15,7 @@ from symloss.losses.base import Loss
 from symloss.losses.smoothing import LabelSmoothing
 from symloss.losses.target_only import transformed
 
-BLOCK = 1 << 22
+BLOCK = 6 << 20
 """Logits of a block, if `chunk` is not given."""
 
 Gradients = list[Tensor | None]
@@ -43,7 +43,7 @@ def linear_loss(
         loss: A multiclass loss of symloss, or a `torch.nn.CrossEntropyLoss`; its options hold. Losses whose `form` is
             not `"dense"`, and those of `smoothing`, form their gradient in the storage of the block.
         bias: Bias **[C]**.
-        chunk: Rows of a block; by default so many that it has about four million logits.
+        chunk: Rows of a block; by default so many that it has about six million logits.
 
     Returns:
         Loss **[]**, or **[B]** for the reduction `"none"`.
