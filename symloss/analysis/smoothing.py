@@ -109,6 +109,8 @@ def _read(loss: AnyLoss, kind: str) -> tuple[Any, Expression | None]:
     if callable(loss) and not isinstance(loss, Loss):
         return loss, None
     module = resolve(loss, kind)
+    if getattr(module, "weight", None) is not None:
+        raise LossError("with class weights every class has a smoothing of its own; give the loss without weight")
     return module, getattr(module, "expression", None)
 
 

@@ -15,6 +15,8 @@ class Loss(nn.Module):
         kind: What the outputs of the model mean: `"multiclass"`, `"binary"` or `"regression"`.
         reduction: `"mean"`, `"sum"` or `"none"`.
         ignore_index: Class index of the samples to leave out (multiclass).
+        weight: Weight of each class **[C]** (multiclass), a buffer; a sample has the weight of its class, and the mean
+            is Σ w l / Σ w. For probabilities y it has Σ_c w_c y_c, and the mean is Σ w l / B, as in torch.
 
     Attributes:
         name: Name in the catalogue, or None.
@@ -27,9 +29,14 @@ class Loss(nn.Module):
     name: str | None = None
     inplace = False
 
-    def __init__(self, kind: str, reduction: str = "mean", ignore_index: int = -100) -> None:
+    weight: Tensor | None
+
+    def __init__(
+        self, kind: str, reduction: str = "mean", ignore_index: int = -100, weight: Tensor | None = None
+    ) -> None:
         super().__init__()
-        targets.check_options(kind, reduction, ignore_index)
+        targets.check_options(kind, reduction, ignore_index, weight)
+        self.register_buffer("weight", weight)
         self.kind = kind
         self.reduction = reduction
         self.ignore_index = ignore_index
@@ -66,9 +73,11 @@ class Loss(nn.Module):
         Returns:
             Tensor [].
         """
-        return (target != self.ignore_index).sum().to(input)
+        kept = target != self.ignore_index
+        return kept.sum().to(input) if self.weight is None else self.weight.to(input)[target[kept]].sum()
 
     def extra_repr(self) -> str:
         """Name, kind and options."""
         options = "" if self.ignore_index == -100 else f", ignore_index={self.ignore_index}"
+        options += "" if self.weight is None else ", weight=..."
         return f"kind={self.kind!r}, reduction={self.reduction!r}{options}"

@@ -224,7 +224,12 @@ def suggestion(name: str) -> str:
 
 
 def get(
-    name: str, kind: str | None = None, reduction: str = "mean", ignore_index: int = -100, **parameters: float
+    name: str,
+    kind: str | None = None,
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    weight: Tensor | None = None,
+    **parameters: float,
 ) -> Loss:
     """A named loss as a module.
 
@@ -233,6 +238,7 @@ def get(
         kind: `"multiclass"`, `"binary"` or `"regression"`; by default the usual one of the loss.
         reduction: `"mean"`, `"sum"` or `"none"`.
         ignore_index: Class index of the samples to leave out (multiclass).
+        weight: Weight of each class **[C]** (multiclass); see `Loss`.
         parameters: Numbers that the loss takes; see `entry(name).parameters`.
 
     Returns:
@@ -249,15 +255,15 @@ def get(
     values = _values(row, parameters)
     loss: Loss
     if kind == "multiclass" and row.module is not None:
-        loss = row.module(**values, reduction=reduction, ignore_index=ignore_index)
+        loss = row.module(**values, weight=weight, reduction=reduction, ignore_index=ignore_index)
         loss.name = row.name
         return loss
     expression = parse(row.formulas[kind].format(**values)) if kind in row.formulas else None
     if kind in row.functions:
-        loss = TorchLoss(row.functions[kind], kind, reduction, ignore_index, values, expression)
+        loss = TorchLoss(row.functions[kind], kind, reduction, ignore_index, values, expression, weight)
     else:
         assert expression is not None
-        loss = SymbolicLoss(expression, kind, reduction, ignore_index)
+        loss = SymbolicLoss(expression, kind, reduction, ignore_index, weight=weight)
     loss.name = row.name
     return loss
 

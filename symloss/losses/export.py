@@ -192,10 +192,18 @@ def _tail(loss: SymbolicLoss, result: str) -> list[str]:
             "value = value.flatten(1).sum(1) if value.ndim > 1 else value",
         ],
     }[loss.kind]
+    total = "kept.sum()"
+    if loss.weight is not None:
+        lines += [
+            f"weight = torch.tensor({loss.weight.tolist()!r}, dtype=z.dtype, device=z.device)",
+            "weight = (y.movedim(dim, -1) * weight).sum(-1)",
+            "value = value * weight",
+        ]
+        total = "(weight * kept).sum()"
     if loss.reduction == "sum":
         lines.append("value = value.sum()")
     elif loss.reduction == "mean" and loss.kind == "multiclass":
-        lines.append("value = value.mean() if kept is None else value.sum() / kept.sum()")
+        lines.append(f"value = value.mean() if kept is None else value.sum() / {total}")
     elif loss.reduction == "mean":
         lines.append("value = value.mean()")
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,13 +17,14 @@ class TorchLoss(Loss):
     """A loss computed by a function of `torch.nn.functional`.
 
     Args:
-        function: `function(input, target, reduction=..., **parameters)`, with `ignore_index=...` for multiclass;
-            an importable function, so that the loss can be pickled.
+        function: `function(input, target, reduction=..., **parameters)`, for multiclass with `ignore_index=...` and
+            `weight=...`; an importable function, so that the loss can be pickled.
         kind: `"multiclass"`, `"binary"` or `"regression"`.
         reduction: `"mean"` (over all entries, as in torch), `"sum"` or `"none"`.
         ignore_index: Class index of the samples to leave out (multiclass).
         parameters: More keywords of the function.
         expression: The formula of the same loss, where there is one.
+        weight: Weight of each class **[C]** (multiclass), a keyword of the function.
 
     Raises:
         LossError: If an option is unknown.
@@ -36,8 +38,9 @@ class TorchLoss(Loss):
         ignore_index: int = -100,
         parameters: Mapping[str, float] | None = None,
         expression: Expression | None = None,
+        weight: Tensor | None = None,
     ) -> None:
-        super().__init__(kind, reduction, ignore_index)
+        super().__init__(kind, reduction, ignore_index, weight)
         self._function = function
         self._keywords = dict(parameters or {})
         self._expression = expression
@@ -48,10 +51,11 @@ class TorchLoss(Loss):
         return self._expression
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: D102 (documented in Loss)
-        target = targets.check(self.kind, input, target)
-        keywords: dict[str, float] = dict(self._keywords)
+        target = targets.check(self.kind, input, target, self.weight)
+        keywords: dict[str, Any] = dict(self._keywords)
         if self.kind == "multiclass":
-            keywords["ignore_index"] = self.ignore_index
+            weight = None if self.weight is None else self.weight.to(stable.widen(input))
+            keywords |= {"ignore_index": self.ignore_index, "weight": weight}
             if target.shape != input.shape:
                 targets.check_range(input, target, self.ignore_index)
         value = self._function(stable.widen(input), target, reduction=self.reduction, **keywords)

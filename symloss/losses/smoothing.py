@@ -20,8 +20,8 @@ class MarginLoss(Loss):
     """A multiclass loss h(m) of the margin of the target, computed by the fused kernel of `target_only`.
 
     Class indices are the usual target. For probabilities y of the input's shape (one-hot or soft) it is the mean over
-    labels drawn from them, Σ y_c h(m_c), with m_c the margin of class c, by plain operations; `ignore_index` is for
-    class indices. All of it as in `torch.nn.CrossEntropyLoss`.
+    labels drawn from them, Σ y_c h(m_c), each with its weight; m_c is the margin of class c. That takes plain
+    operations, and `ignore_index` is for class indices. All of it as in `torch.nn.CrossEntropyLoss`.
 
     Args:
         weight: Weight of each class **[C]**, a buffer; a sample has the weight of its class.
@@ -34,8 +34,6 @@ class MarginLoss(Loss):
         LossError: If an option is not one of these.
     """
 
-    weight: Tensor | None
-
     def __init__(
         self,
         weight: Tensor | None = None,
@@ -43,11 +41,7 @@ class MarginLoss(Loss):
         ignore_index: int = -100,
         inplace: bool = False,
     ) -> None:
-        super().__init__("multiclass", reduction, ignore_index)
-        if weight is not None and not (isinstance(weight, Tensor) and weight.ndim == 1 and weight.is_floating_point()):
-            received = f"shape {tuple(weight.shape)} of {weight.dtype}" if isinstance(weight, Tensor) else repr(weight)
-            raise LossError(f"weight must be a floating tensor with one number per class; received {received:.80}")
-        self.register_buffer("weight", weight)
+        super().__init__("multiclass", reduction, ignore_index, weight)
         self.inplace = bool(inplace)
 
     def function(self, classes: int) -> Program:
@@ -55,10 +49,8 @@ class MarginLoss(Loss):
         raise NotImplementedError
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: D102 (documented in Loss)
-        target = targets.check(self.kind, input, target)
+        target = targets.check(self.kind, input, target, self.weight)
         classes = input.shape[stable.class_dimension(input)]
-        if self.weight is not None and self.weight.shape != (classes,):
-            raise LossError(f"weight has {len(self.weight)} numbers; the logits have {classes} classes")
         if target.shape == input.shape:
             return stable.narrow(self._soft(stable.widen(input), target, classes), input)
         return stable.narrow(self._indices(input, target, classes), input)
@@ -80,17 +72,12 @@ class MarginLoss(Loss):
         values = of_margin(self.function(classes), stable.margins(z, dim)) * y
         values = values.masked_fill(y == 0, 0.0)  # an infinite loss of a label that never occurs
         if self.weight is not None:
-            values = values * self.weight.to(z).view([classes if i == dim else 1 for i in range(z.ndim)])
+            values = values * targets.over_classes(self.weight, z)
         return targets.reduce(values.sum(dim), None, self.reduction)
-
-    def total_weight(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: D102 (documented in Loss)
-        if self.weight is None:
-            return super().total_weight(input, target)
-        return self.weight.to(input)[target[target != self.ignore_index]].sum()
 
     def extra_repr(self) -> str:
         """Parameters and options."""
-        parts = [*self._numbers(), super().extra_repr(), *["weight=..."] * (self.weight is not None)]
+        parts = [*self._numbers(), super().extra_repr()]
         return ", ".join(parts + ["inplace=True"] * self.inplace)
 
     def _numbers(self) -> list[str]:

@@ -11,6 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from symloss.errors import LossError, SymlossError
 from symloss.losses.base import Loss
 from symloss.losses.symbolic import SymbolicLoss
@@ -55,6 +58,8 @@ def save(loss: Loss, path: str | os.PathLike[str], notes: Mapping[str, Any] | No
         "ignore_index": loss.ignore_index,
         "trainable": loss.trainable,
     }
+    if loss.weight is not None:
+        record["weight"] = loss.weight.tolist()
     if notes:
         record["notes"] = dict(notes)
     try:
@@ -104,9 +109,18 @@ def load(path: str | os.PathLike[str]) -> SymbolicLoss:
                 f"{str(path)!r} is damaged: {key!r} must be {expected.__name__}; received {record[key]!r:.80}"
             )
     try:
-        return SymbolicLoss(**{key: record[key] for key in _FIELDS})
+        return SymbolicLoss(**{key: record[key] for key in _FIELDS}, weight=_weight(path, record.get("weight")))
     except SymlossError as error:
         raise LossError(f"{str(path)!r} does not hold a usable loss: {error}") from error
+
+
+def _weight(path: str | os.PathLike[str], numbers: Any) -> Tensor | None:
+    """The weights of the classes."""
+    if numbers is None:
+        return None
+    if not isinstance(numbers, list) or not all(type(n) in (int, float) and abs(n) < 1e300 for n in numbers):
+        raise LossError(f"{str(path)!r} is damaged: 'weight' must be a list of numbers; received {numbers!r:.80}")
+    return torch.tensor(numbers, dtype=torch.float64)
 
 
 def _path(path: str | os.PathLike[str]) -> Path:

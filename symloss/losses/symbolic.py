@@ -39,6 +39,7 @@ class SymbolicLoss(Loss):
         trainable: Whether the weights of the expression are a parameter; otherwise they are a buffer.
         inplace: Whether the backward pass may write the gradient over the logits, in the forms `"target-only"` and
             `"margin"`; see `MarginLoss`.
+        weight: Weight of each class [C], as in `Loss` (multiclass); not to be confused with the formula's `weights`.
 
     Attributes:
         weights: Weight of each edge in preorder [size - 1], float64; they are what is trained, saved and moved.
@@ -60,8 +61,9 @@ class SymbolicLoss(Loss):
         ignore_index: int = -100,
         trainable: bool = False,
         inplace: bool = False,
+        weight: Tensor | None = None,
     ) -> None:
-        super().__init__(kind, reduction, ignore_index)
+        super().__init__(kind, reduction, ignore_index, weight)
         if isinstance(expression, str):
             expression = parse(expression)
         if not isinstance(expression, Expression):
@@ -111,23 +113,25 @@ class SymbolicLoss(Loss):
         return self._fixed[1]
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: D102 (documented in Loss)
-        target = targets.check(self.kind, input, target)
+        target = targets.check(self.kind, input, target, self.weight)
         indices, compiled = target.shape != input.shape, self._compiled()
         if indices and compiled.target is not None:
             function, weights = compiled.of_target(input.shape[stable.class_dimension(input)], self.weights)
             value = target_only.target_loss(
                 input, target, function, weights,
-                reduction=self.reduction, ignore_index=self.ignore_index, inplace=self.inplace,
+                weight=self.weight, reduction=self.reduction, ignore_index=self.ignore_index, inplace=self.inplace,
             )  # fmt: skip
             return stable.narrow(value, input)
         outputs, sample_weights = stable.widen(input), None
         if indices:
-            sample_weights = targets.sample_weights(input, target, self.ignore_index)
+            sample_weights = targets.sample_weights(input, target, self.ignore_index, self.weight)
+            left_out = (target == self.ignore_index).unsqueeze(stable.class_dimension(input))
             target = targets.one_hot(input, target)
-            left_out = (sample_weights == 0).unsqueeze(stable.class_dimension(input))
             outputs = outputs.masked_fill(left_out, 0.0)  # so that NaN logits of ignored samples do no harm
         values = compiled.entries.evaluate(leaves(self.kind, outputs, target), self.weights.to(outputs).unbind())
         values = self._sum_over_outputs(values.expand(outputs.shape))
+        if self.weight is not None and not indices:
+            values = values * self._sum_over_outputs(target * targets.over_classes(self.weight, target))
         return stable.narrow(targets.reduce(values, sample_weights, self.reduction), input)
 
     def _sum_over_outputs(self, values: Tensor) -> Tensor:

@@ -84,9 +84,7 @@ def plain_loss(
     weights: Sequence[Tensor] = (),
 ) -> Tensor:
     """The same of logits [B, C] and targets [B] by differentiable torch operations."""
-    samples = targets.sample_weights(z, target, ignore_index)
-    if weight is not None:
-        samples = samples * weight.to(z)[target.clamp(0, z.shape[1] - 1)]
+    samples = targets.sample_weights(z, target, ignore_index, weight)
     z = z.masked_fill((target == ignore_index).unsqueeze(1), 0.0)  # NaN logits of ignored samples do no harm
     return targets.reduce(of_margin(function, *margin(z, target), weights), samples, reduction)
 

@@ -14,7 +14,7 @@ REDUCTIONS = ("mean", "sum", "none")
 """What is made of the losses of the samples."""
 
 
-def check_options(kind: str, reduction: str, ignore_index: int) -> None:
+def check_options(kind: str, reduction: str, ignore_index: int, weight: Tensor | None = None) -> None:
     """Raise LossError unless these are options that a loss can have."""
     if kind not in KINDS:
         raise LossError(f"kind must be one of {', '.join(KINDS)}; received {kind!r}")
@@ -24,15 +24,21 @@ def check_options(kind: str, reduction: str, ignore_index: int) -> None:
         raise LossError(f"ignore_index must be a 64-bit integer; received {ignore_index!r:.80}")
     if kind != "multiclass" and ignore_index != -100:
         raise LossError(f"ignore_index is for class indices, kind 'multiclass'; received {ignore_index} for {kind!r}")
+    if weight is not None and not (isinstance(weight, Tensor) and weight.ndim == 1 and weight.is_floating_point()):
+        received = f"shape {tuple(weight.shape)} of {weight.dtype}" if isinstance(weight, Tensor) else repr(weight)
+        raise LossError(f"weight must be a floating tensor with one number per class; received {received:.80}")
+    if weight is not None and kind != "multiclass":
+        raise LossError(f"weight is for classes, kind 'multiclass'; received one for {kind!r}")
 
 
-def check(kind: str, input: Tensor, target: Tensor) -> Tensor:
+def check(kind: str, input: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Check that the target fits the input, and cast it.
 
     Args:
         kind: `"multiclass"`, `"binary"` or `"regression"`.
         input: Outputs of a model, floating: [C] or [B, C, ...] for multiclass, any shape otherwise.
         target: Of the input's shape, any real dtype; or, for multiclass, integer class indices [] or [B, ...].
+        weight: Weight of each class [C].
 
     Returns:
         Class indices as int64, or the target in the dtype of `widen(input)`.
@@ -49,6 +55,8 @@ def check(kind: str, input: Tensor, target: Tensor) -> Tensor:
         raise LossError(f"target must be real; received {target.dtype}")
     if kind == "multiclass" and input.ndim == 0:
         raise LossError("input must be logits of shape (N, C, ...) or (C,); received shape ()")
+    if weight is not None and len(weight) != (classes := input.shape[class_dimension(input)]):
+        raise LossError(f"weight has {len(weight)} numbers; the logits have {classes} classes")
     if target.shape == input.shape:
         return target.to(widen(input).dtype)
     if kind == "multiclass":
@@ -101,8 +109,8 @@ def check_range(input: Tensor, target: Tensor, ignore_index: int) -> bool:
     return True
 
 
-def sample_weights(input: Tensor, target: Tensor, ignore_index: int) -> Tensor:
-    """Weight of each sample given by class index: 1, or 0 where it is `ignore_index`.
+def sample_weights(input: Tensor, target: Tensor, ignore_index: int, weight: Tensor | None = None) -> Tensor:
+    """Weight of each sample given by class index: 1 or that of its class, or 0 where it is `ignore_index`.
 
     Where the values of the targets cannot be looked at, one out of range gets the weight NaN, so that it shows in the
     loss; elsewhere it raises.
@@ -111,6 +119,7 @@ def sample_weights(input: Tensor, target: Tensor, ignore_index: int) -> Tensor:
         input: Logits [C] or [B, C, ...].
         target: Class indices, int64 [] or [B, ...].
         ignore_index: Target of the samples to leave out.
+        weight: Weight of each class [C].
 
     Returns:
         Tensor of the target's shape, in the dtype of `widen(input)`.
@@ -122,11 +131,18 @@ def sample_weights(input: Tensor, target: Tensor, ignore_index: int) -> Tensor:
     if not check_range(input, target, ignore_index):
         wrong = _wrong(target, input.shape[class_dimension(input)], ignore_index)
         weights = weights.masked_fill(wrong, float("nan"))
-    return weights
+    return weights if weight is None else weights * weight.to(weights)[target.clamp(0, len(weight) - 1)]
 
 
 def _wrong(target: Tensor, classes: int, ignore_index: int) -> Tensor:
     return ((target < 0) | (target >= classes)) & (target != ignore_index)
+
+
+def over_classes(weight: Tensor, input: Tensor) -> Tensor:
+    """Weights of the classes [C], to be multiplied with logits or probabilities [C] or [B, C, ...]."""
+    shape = [1] * input.ndim
+    shape[class_dimension(input)] = len(weight)
+    return weight.to(input).view(shape)
 
 
 def one_hot(input: Tensor, target: Tensor) -> Tensor:
