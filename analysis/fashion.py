@@ -18,6 +18,7 @@ DATA = Path("/usr/share/datasets/fashion-mnist")
 """Where the Debian package dataset-fashion-mnist keeps the four files."""
 CLASSES, WIDTHS = 10, (128, 64)
 EPOCHS, BATCH, RATE, MOMENTUM, DECAY = 6, 128, 0.1, 0.9, 1e-4
+RATES, TUNING_SEEDS, HELD_OUT = (0.03, 0.1, 0.3), (1000, 1001), 10_000
 
 
 def smoothed(smoothing: float, reduction: str = "mean") -> nn.Module:
@@ -50,13 +51,25 @@ def load(folder: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return (parts[0] - mean) / deviation, parts[1], (parts[2] - mean) / deviation, parts[3]
 
 
-def train(loss: nn.Module, x: Tensor, y: Tensor, seed: int) -> nn.Sequential:
+def tuned_rate(loss: nn.Module, x: Tensor, y: Tensor) -> tuple[float, list[float]]:
+    """The learning rate of the least error on held-out training images, and the error in percent of each of `RATES`."""
+    kept, held = slice(0, len(x) - HELD_OUT), slice(len(x) - HELD_OUT, len(x))
+    errors = []
+    for rate in RATES:
+        models = [train(loss, x[kept], y[kept], seed, rate) for seed in TUNING_SEEDS]
+        with torch.no_grad():
+            wrong = [float((model(x[held]).argmax(1) != y[held]).double().mean()) for model in models]
+        errors.append(100 * sum(wrong) / len(wrong))
+    return RATES[errors.index(min(errors))], errors
+
+
+def train(loss: nn.Module, x: Tensor, y: Tensor, seed: int, rate: float = RATE) -> nn.Sequential:
     """A perceptron 784-128-64-10 trained by SGD with Nesterov momentum and a cosine schedule, seeded."""
     with seeded(seed):
         model = mlp((784,), CLASSES, WIDTHS)
     generator = torch.Generator().manual_seed(seed)
     steps = EPOCHS * (len(x) // BATCH)
-    optimiser = torch.optim.SGD(model.parameters(), RATE, MOMENTUM, weight_decay=DECAY, nesterov=True)
+    optimiser = torch.optim.SGD(model.parameters(), rate, MOMENTUM, weight_decay=DECAY, nesterov=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(EPOCHS):
         order = torch.randperm(len(x), generator=generator)
@@ -68,11 +81,12 @@ def train(loss: nn.Module, x: Tensor, y: Tensor, seed: int) -> nn.Sequential:
     return model.eval()
 
 
-def settings(seeds: int) -> dict[str, object]:
+def settings(seeds: int, tuned: bool = False) -> dict[str, object]:
     """What a figure of these studies must say."""
+    rate = f"best of {', '.join(map(str, RATES))} on held-out training images" if tuned else f"{RATE}"
     return {
         "data": "Fashion-MNIST, 60 000 training and 10 000 test images", "model": "MLP 784-128-64-10",
-        "optimiser": f"SGD, Nesterov momentum {MOMENTUM}, rate {RATE} (cosine to 0), weight decay {DECAY}",
+        "optimiser": f"SGD, Nesterov momentum {MOMENTUM}, rate {rate} (cosine to 0), weight decay {DECAY}",
         "batch": BATCH, "epochs": EPOCHS, "seeds": seeds,
     }  # fmt: skip
 
