@@ -111,9 +111,10 @@ def _hinge(part: Slice, classes: int) -> bool:
 
 
 def limit(side: Side) -> float:
-    """g as p → 1, carried on in a straight line from where every probability is 10⁻⁷."""
+    """g as p → 1, carried on as a power of 1 − p from where every probability is 10⁻⁷ (Aitken's extrapolation)."""
     rest = max((side.classes - 1) * EPSILON * (1 + 1e-6), 1e-9)
-    g, _ = side.target(-logit(np.array([rest, 2 * rest, 0.5])))
+    g, _ = side.target(-logit(np.array([rest, 2 * rest, 0.5, 4 * rest])))
     with np.errstate(all="ignore"):
-        end = float(2 * g[0] - g[1])
+        near, far = float(g[1] - g[0]), float(g[3] - g[1])
+        end = float(g[0]) - (near * near / (far - near) if near * (far - near) > 0 else near)
     return 0.0 if abs(end) <= EXACT * abs(g[2]) else end

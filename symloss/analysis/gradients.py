@@ -185,6 +185,22 @@ class MeasuredSide:
                 f"{_name(function)} mixes the samples of a batch; give a loss that is a mean or sum over them"
             )
         self.mean = apart[1] > apart[len(few)]
+        if label is None:
+            self._compare_labels(few, alone)
+
+    def _compare_labels(self, margin: Tensor, expected: Tensor) -> None:
+        """A mean over weighted classes shows them only where labels differ."""
+        target = torch.arange(len(margin)) % min(self.classes, 3)
+        z = torch.zeros(len(margin), self.classes, dtype=torch.float64)
+        z[range(len(z)), target] = margin + np.log(self.classes - 1)
+        if _largest(self._gradient(z, target)[range(len(z)), target] - expected) > 1e-5 * self.size:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        raise LossError(
+            f"{_name(self.function)} treats classes differently, or changes with a constant added to all logits; "
+            "give a loss of the class probabilities, without class weights"
+        )
 
     def target(self, margin: Array) -> tuple[Array, Array]:
         """See `Side`."""
@@ -217,10 +233,7 @@ class MeasuredSide:
         again = torch.empty_like(moved).index_copy_(1, self.order, moved)
         difference = (gradient - again).abs()
         if _largest(difference) > 1e-5 * max(self.size, _largest(gradient)):
-            raise LossError(
-                f"{_name(self.function)} treats classes differently, or changes with a constant added to all logits; "
-                "give a loss of the class probabilities, without class weights"
-            )
+            self._refuse()
         return gradient, 4 * difference + 1e-15 * self.size
 
     def _gradient(self, z: Tensor, target: Tensor) -> Tensor:
@@ -252,7 +265,7 @@ class MeasuredSide:
         f = unequal(self.classes)
         gradient = self.full(f)
         fitting = gradient[:, :1] * f / (f[:, :1] - 1)
-        return bool((np.abs(gradient - fitting)[:, 1:] <= 1e-9 * np.abs(gradient).max()).all())
+        return bool((np.abs(gradient - fitting)[:, 1:] <= 1e-12 * np.abs(gradient).max()).all())
 
 
 def unequal(classes: int, least: float = 2e-7) -> Array:

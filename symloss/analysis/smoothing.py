@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import torch
 from scipy.special import expit
 
 from symloss.analysis import algebra
@@ -67,9 +68,13 @@ def label_smoothing(
     ]
     slices = tuple(map(scan, sides))
     smoothing = _equivalent(slices, classes)
+    if smoothing is not None and expression is not None:
+        turns = (_turns(function, classes, label, part) for label, part in zip(labels, slices, strict=True))
+        smoothing = smoothing if all(turns) else None
     fit = fitting.fit(sides, smoothing or 0.0)
     proof = None
-    if smoothing is not None and fit is not None and fit.gap_max <= fitting.EXACT:
+    share = (smoothing or 0.0) * (classes - 1) / classes
+    if smoothing is not None and fit is not None and fit.gap_max <= min(fitting.EXACT, 1e-4 * share):
         proof = _proof(expression, classes, labels, seconds)
     rests = [float(expit(margin)) for margin in slices[0].attractors]
     derivation = algebra.derive(expression, classes, labels[0], rests, seconds) if expression is not None else None
@@ -120,6 +125,19 @@ def _equivalent(slices: Sequence[Slice], classes: int) -> float | None:
         return None
     found = [float(expit(-part.attractors[0])) * classes / (classes - 1) for part in slices]
     return found[0] if all(math.isclose(xi, found[0], rel_tol=1e-6) for xi in found) else None
+
+
+def _turns(function: Callable[..., Any], classes: int, label: int | None, part: Slice) -> bool:
+    """Whether the module, whose logarithms are exact, rests where its formula, whose logarithms are protected, does."""
+    margin = torch.tensor([part.attractors[0] - 1e-3, part.attractors[0] + 1e-3], dtype=torch.float64)
+    z, target = margin * (1 if label else -1), torch.full((2,), float(label or 0)).double()
+    if label is None:
+        z = torch.cat([(margin + math.log(classes - 1)).unsqueeze(1), margin.new_zeros(2, classes - 1)], 1)
+        target = target.long()
+    z.requires_grad_()
+    (slope,) = torch.autograd.grad(function(z, target).sum(), z)
+    low, high = (slope[:, 0] if label is None else slope * (1 if label else -1)).tolist()
+    return bool(low < 0 < high)
 
 
 def _one_regime(part: Slice, classes: int) -> bool:

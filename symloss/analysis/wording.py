@@ -88,13 +88,19 @@ def notes(report: SmoothingReport) -> Iterator[str]:
         yield from _against_smoothing(report, part)
     if report.smoothing is None and len(report.attractors) > 1:
         yield "Where p comes to rest depends on where it starts."
-    if report.smoothing is None and report.limit_gradient < -1e-6:
+    if report.smoothing is None and report.limit_gradient < -1e-4 * np.abs(part.gradient).max() and _lasts(part, c):
         yield f"As p → 1 it still pulls, with g = {number(report.limit_gradient)}: it has no minimum there."
     last = last_margin(c)
     tail = [m for m in part.repellers if m >= last and (report.smoothing is not None)]
     if tail:
         rest = probability(float(expit(tail[0])))
         yield f"Above p = {rest}, where probabilities are below 1e−7 and protected logarithms flat, it raises p again."
+
+
+def _lasts(part: Slice, classes: int) -> bool:
+    """Whether g does not fade where 1 − p is halved for the last time."""
+    before, end = np.interp(last_margin(classes) - np.log([2.0, 1.0]), part.margin, part.gradient)
+    return bool(abs(end) > 0.99 * abs(before))
 
 
 def _against_smoothing(report: SmoothingReport, part: Slice) -> Iterator[str]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from symloss.expression.equivalence import equivalent
 from symloss.expression.expression import Expression
 from symloss.expression.slices import Edge, Node, specialise
+from symloss.losses import stable
 from symloss.losses.program import LOG_F, LOG_Q, ONE, F, Program, Q, Term, Y, compile_expression
 
 Form = Literal["dense", "target-only", "margin"]
@@ -43,6 +44,7 @@ class Compiled:
     def of_target(self, classes: int, weights: Tensor) -> tuple[Program, tuple[Tensor, ...]]:
         """ℓ(1, p) + Σ_{j≠t} ℓ(0, f_j) as a program of the margin, and the weights of its edges, two of them new."""
         assert self.target is not None
+        weights = stable.widen(weights)
         if self._line is not None:
             if classes not in self._of_target:
                 others = Term(Q, self._line[1]), Term(ONE, (classes - 1) * self._line[0])
@@ -83,8 +85,8 @@ def form(expression: Expression, fixed: bool = True) -> Form:
     root = specialise(expression, 0.0)
     if root is None:
         return likely if likely == "target-only" else "dense"
-    if _affine(root):
-        return "margin"
+    if _affine(root):  # for all weights; whether its slope is zero, the weights say
+        return "target-only" if fixed and line(at_zero)[1] == 0 else "margin"
     return likely if fixed and _proved(at_zero, likely) else "dense"
 
 

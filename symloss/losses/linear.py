@@ -101,13 +101,14 @@ class _Linear(torch.autograd.Function):
         ctx.save_for_backward(target, *tensors)
         ctx.options = module, rows
         early = any(ctx.needs_input_grad) and module.reduction != "none"
-        scale = torch.ones((), dtype=torch.float64)
+        total = torch.ones((), dtype=torch.float64)
         if module.reduction == "mean":
             assert tensors[0] is not None
-            scale = scale / module.total_weight(stable.widen(tensors[0][:0]), target).double().cpu()
-        ctx.scale = scale
-        value, ctx.gradients = _blocks(module, rows, target, tensors, scale, ctx.needs_input_grad[3:] if early else ())
-        return value if module.reduction == "none" else value * scale.to(value)
+            total = module.total_weight(stable.widen(tensors[0][:0]), target).double().cpu()
+        ctx.scale = 1.0 / total.masked_fill(total == 0, 1.0)  # the gradient is zero where no sample counts
+        needed = ctx.needs_input_grad[3:] if early else ()
+        value, ctx.gradients = _blocks(module, rows, target, tensors, ctx.scale, needed)
+        return value if module.reduction == "none" else value / total.to(value)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -149,7 +150,8 @@ def _blocks(
         None if t is None or not need else torch.zeros_like(t, dtype=stable.widen(t[:0] if t.ndim else t).dtype)
         for t, need in zip(tensors, needed, strict=False)
     ]
-    values, buffer = [], wide.new_empty(min(rows, len(hidden)), len(wide))
+    values, buffer = [wide.new_empty(0)], wide.new_empty(min(rows, len(hidden)), len(wide))
+    computed = torch.zeros((), requires_grad=any(needed))
     for start in range(0, len(hidden), rows):
         part = slice(start, start + rows)
         block = stable.widen(hidden[part])
@@ -157,15 +159,17 @@ def _blocks(
         if wide_bias is not None:
             z += wide_bias
         with torch.enable_grad():
-            logits = z.detach().requires_grad_(any(needed)).view(z.shape)  # not a leaf, so that it may be overwritten
+            logits = z.detach()
+            logits[:0].add_(computed)  # it changes nothing, but makes no leaf of what may be overwritten
             value = loss(logits, target[part])
-        values.append(value.detach())
+        values.append(value.detach().view(-1))
         if any(needed):
             factor = scale[part] if scale.ndim else scale
             slope, *slopes = torch.autograd.grad(value, (logits, *parameters), factor.to(value), materialize_grads=True)
             _accumulate(sums, slope, block, wide, part, slopes)
-    total = torch.cat(values) if module.reduction == "none" else torch.stack(values).sum()
-    return total, [None if s is None else s.to(t.dtype) for s, t in zip(sums, tensors, strict=False)]
+    gradients = [None if s is None else s.to(t.dtype) for s, t in zip(sums, tensors, strict=False)]
+    each = torch.cat(values)
+    return each if module.reduction == "none" else each.sum(), gradients
 
 
 def _accumulate(sums: Gradients, slope: Tensor, block: Tensor, wide: Tensor, part: slice, slopes: list[Tensor]) -> None:

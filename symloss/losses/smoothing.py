@@ -28,7 +28,7 @@ class MarginLoss(Loss):
         reduction: `"mean"` (Σ w h / Σ w for class indices, Σ / B for probabilities), `"sum"` or `"none"`.
         ignore_index: Class index of the samples to leave out.
         inplace: Whether the backward pass may write the gradient over the logits, which are then spent; they must not
-            be a leaf, and there are no second derivatives. By default no tensor is ever changed.
+            be a leaf or a view of one, and there are no second derivatives. By default no tensor is ever changed.
 
     Raises:
         LossError: If an option is not one of these.

@@ -115,5 +115,8 @@ def margins(logits: Tensor, dim: int) -> Tensor:
     terms = (logits - top).exp()
     others = (terms.sum(dim, keepdim=True) - terms).masked_fill(largest, 1.0).log()
     second = logits.detach().masked_fill(largest, -math.inf).amax(dim, keepdim=True)
-    rest = (logits - second).masked_fill(largest, -math.inf).logsumexp(dim, keepdim=True)
+    alone = second == -math.inf  # all others are impossible; their sum, zero, has no gradient
+    second = second.masked_fill(alone, 0.0)
+    rest = (logits - second).masked_fill(alone, 0.0).masked_fill(largest, -math.inf).logsumexp(dim, keepdim=True)
+    rest = rest.masked_fill(alone, -math.inf)
     return torch.where(largest, (logits - second) - rest, (logits - top) - others)

@@ -51,7 +51,8 @@ def target_loss(
         reduction: `"mean"` (Σ w h / Σ w), `"sum"` or `"none"`.
         ignore_index: Target of the samples to leave out.
         inplace: Whether the backward pass may write the gradient over the logits. They must have been computed (not be
-            a leaf), and are spent after it; what else needs them for its own backward pass raises torch's error.
+            a leaf, or a view of one), and are spent after it; what else needs them for its own backward pass raises
+            torch's error.
 
     Returns:
         Loss [], or of the target's shape for `"none"`, in the dtype of `stable.widen(input)`.
@@ -59,7 +60,7 @@ def target_loss(
     Raises:
         LossError: If a target is neither a class index nor `ignore_index`, or logits cannot be spent.
     """
-    if inplace and input.requires_grad and input.is_leaf:
+    if inplace and input.requires_grad and (input.is_leaf or (input._base is not None and input._base.is_leaf)):
         raise LossError("inplace=True would overwrite a leaf tensor; give logits that a model computed")
     z, flat = _rows(input, target)
     options = function, weight, reduction, ignore_index
@@ -117,10 +118,14 @@ def margin(z: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     at_target = at_target.masked_fill(at_target == math.inf, math.nan)
     if z.shape[1] == 1:
         return at_target + math.inf, at_target * 0.0
-    top = z.detach().masked_fill(here, -math.inf).amax(1).nan_to_num(neginf=0.0, nan=math.nan, posinf=math.inf)
-    shifted = z - top.unsqueeze(1)
+    top = z.detach().masked_fill(here, -math.inf).amax(1)
+    alone = top == -math.inf  # without any other logit n has no gradient, which autograd would make NaN
+    top = top.masked_fill(alone, 0.0)
+    shifted = (z - top.unsqueeze(1)).masked_fill(alone.unsqueeze(1), 0.0)
     n = shifted.masked_fill(here, -math.inf).logsumexp(1)
-    return at_target - top - n, n - shifted.masked_fill(here, 0.0).sum(1) / (z.shape[1] - 1)
+    return at_target - top - n.masked_fill(alone, -math.inf), n - shifted.masked_fill(here, 0.0).sum(1) / (
+        z.shape[1] - 1
+    )
 
 
 def transformed(*tensors: Tensor) -> bool:

@@ -254,6 +254,26 @@ class TestTrueStatements:
         report = label_smoothing(nn.CrossEntropyLoss(label_smoothing=0.1), 5000)
         assert_smoothing(report, "exact", 0.1)
 
+    def test_where_protection_begins_is_no_optimum(self) -> None:
+        """Σ log f raises p everywhere, but for the protection of the wrong classes' logarithms."""
+        for count in (2, 10, 1000):
+            for loss in ("log(f)", "log(0.5*f)"):
+                assert label_smoothing(loss, count, seconds=0).smoothing is None
+
+    def test_a_gradient_that_fades_slowly_has_the_limit_zero(self) -> None:
+        for loss in (lambda z, y: F.cross_entropy(0.5 * z, y), "y*sqrt(1 - f)"):
+            for count in (2, 10, 1000):
+                report = label_smoothing(loss, count, seconds=0)
+                assert abs(report.limit_gradient) < 1e-4 or count == 1000
+                assert not any("still pulls" in note for note in report.notes)
+
+    def test_weak_smoothing_is_told_from_its_sparse_form(self) -> None:
+        for smoothing in (1e-9, 1e-7, 1e-4):
+            assert label_smoothing(sl.SparseLabelSmoothing(smoothing), 10).verdict == "same optimum"
+            report = label_smoothing(sl.LabelSmoothing(smoothing), 10)
+            assert report.verdict == "exact"
+            assert not report.target_only
+
 
 class TestBinary:
     @planted
@@ -337,6 +357,8 @@ class TestMeasured:
                 nn.CrossEntropyLoss(weight=torch.arange(1.0, 11, dtype=torch.float64), label_smoothing=0.1),
                 "differently",
             ),
+            (nn.CrossEntropyLoss(weight=torch.arange(1.0, 11, dtype=torch.float64)), "differently"),
+            (sl.SparseLabelSmoothing(0.1, weight=torch.tensor([2.0, *[1.0] * 9])), "differently"),
             (lambda z, y: z.square().mean(), "constant added to all logits"),
             (lambda z, y: F.cross_entropy(z, y) * F.cross_entropy(z, y), "mixes the samples"),
             (lambda z: z, "cannot be measured on logits"),

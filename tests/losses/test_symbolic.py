@@ -307,6 +307,13 @@ def test_moves_to_another_dtype(dtype: torch.dtype) -> None:
         assert loss(input, classes(4, high=3)).dtype == input.dtype
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_trained_weights_of_low_precision_are_only_rounded(dtype: torch.dtype) -> None:
+    loss = SymbolicLoss("abs(log(1.25*y*f)) + tanh(y*f)", trainable=True).to(dtype)
+    input, target = logits(4, 3), classes(4, high=3)
+    torch.testing.assert_close(loss(input, target), SymbolicLoss(loss.expression)(input, target), rtol=1e-6, atol=1e-6)
+
+
 def test_trained_weights_show_in_the_formula() -> None:
     loss = SymbolicLoss("abs(log(1.5*y*f))", trainable=True)
     optimiser = torch.optim.SGD(loss.parameters(), lr=0.1)

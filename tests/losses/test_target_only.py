@@ -89,11 +89,14 @@ def test_form(text: str, form: str) -> None:
         ("sign(f) - y*log(f)", "target-only"),
         ("max(f, 1.5) - y*log(f)", "target-only"),
         ("square(f) - f*f + 0.5*f - y", "margin"),
+        ("y*log(f) + 0.0*f", "target-only"),
+        ("y*log(f) + f - f", "target-only"),
+        ("y*log(f) + 1e-10*f", "margin"),
     ],
 )
 def test_algebra_where_structure_does_not_decide(text: str, form: str) -> None:
     assert SymbolicLoss(text).form == form
-    assert SymbolicLoss(text, trainable=True).form == "dense"  # it is true of these weights alone
+    assert SymbolicLoss(text, trainable=True).form in ("dense", "margin")  # it is true of these weights alone
     loss = SymbolicLoss(text, reduction="none")
     input, target = logits(6, 5), classes(6, high=5)
     same(value_and_gradient(loss, input, target), value_and_gradient(dense(loss), input, target), 1e-9, 1e-10)
@@ -246,6 +249,19 @@ def test_compiled_loops_are_the_plain_form(make, count: int, dtype: torch.dtype)
             torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize(
+    "text", ["abs(log(1.2*y*f))", "-1.0*y*pow(1 - f, 2.0)*log(f)", "-1.0*y*log(1 - 0.5*f) + log(1 - f)"]
+)
+def test_classes_that_are_masked_out(text: str, count: int) -> None:
+    z, target = torch.full((1, count), -math.inf).double().index_fill_(1, torch.tensor([0]), 0.3), torch.tensor([0])
+    for loss in (SymbolicLoss(text), SymbolicLoss(text, trainable=True)):  # compiled loops and plain form
+        assert value_and_gradient(loss, z, target)[1].isfinite().all()
+    for loss in (SparseLabelSmoothing(0.0), LabelSmoothing(0.0)):
+        assert torch.func.grad(loss)(z, target).eq(0).all()
+        assert value_and_gradient(SparseLabelSmoothing(0.0), z, F.one_hot(target, count))[1].eq(0).all()
+
+
 # --- in place, and who needs the logits -------------------------------------------------------------------------------
 
 
@@ -277,6 +293,8 @@ def test_in_place_is_refused_where_it_would_do_harm() -> None:
     loss = SparseLabelSmoothing(inplace=True)
     with pytest.raises(LossError, match="leaf tensor"):
         loss(logits(8, 5).requires_grad_(), target)
+    with pytest.raises(LossError, match="leaf tensor"):  # a view of one is no better
+        loss(nn.Parameter(logits(40)).view(8, 5), target)
     z = layer(x)
     value = z.exp().mul(z).sum() + loss(z, target)  # the product needs the logits after the loss has spent them
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
@@ -381,6 +399,23 @@ def test_linear_loss_differentiates_what_is_asked() -> None:
     slopes = torch.func.grad(lambda w: linear_loss(hidden.detach(), w, target, loss))(weight.detach())
     composed = loss(F.linear(hidden, weight), target)
     torch.testing.assert_close(slopes, torch.autograd.grad(composed, weight)[0])
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("count", [0, 6])
+def test_linear_loss_without_any_sample_that_counts(count: int, reduction: str, name: str) -> None:
+    loss, tensors, _ = linear_case(name, reduction, bias=True)
+    (hidden, weight, bias), target = tensors, torch.full((count,), 2)  # 2 is left out
+    hidden = hidden[:count].detach().requires_grad_()
+    value, composed = (
+        linear_loss(hidden, weight, target, loss, bias, chunk=4),
+        loss(F.linear(hidden, weight, bias), target),
+    )
+    torch.testing.assert_close(value, composed, equal_nan=True)
+    for _ in range(2):
+        gradients = torch.autograd.grad(value.sum(), (hidden, weight, bias), retain_graph=True)
+        assert all(gradient.eq(0).all() for gradient in gradients)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
