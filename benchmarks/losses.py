@@ -116,7 +116,8 @@ def table() -> None:
         extra = {name: memory_of(loss, source, target) for name, loss in losses().items()}
         memory.append({"B": batch, "C": classes} | extra)
     save("losses_time", rows, "Forward and backward, float32, one thread: time ÷ F.cross_entropy(label_smoothing=.1)")
-    save("losses_memory", memory, "Peak memory beyond the logits ÷ logits, the gradient included")
+    what = "Peak of torch's allocator beyond the logits ÷ logits, the gradient included"
+    save("losses_memory", memory, f"{what}; five numbers per sample are NumPy's")
 
 
 def linear() -> None:

@@ -36,6 +36,8 @@ def label_smoothing(
     g = p − A with A = 1 − ξ(C − 1)/C, so LSR_ξ rests at p* = A. A loss that comes to rest at p* from everywhere has the
     optimum of ξ = (1 − p*) C/(C − 1). Everything is computed in float64, for p from 1/C to 1 − 10⁻¹². Gaps, and what
     happens above the optimum, count where every probability is at least 10⁻⁷: below that protected logarithms are flat.
+    g is followed over a grid of margins, with the kinks of a formula located in between; a smooth dent that is narrower
+    than the grid is not seen.
 
     Args:
         loss: A loss, its name, formula, file or run directory; or any function of logits **[N, C]** and class indices
@@ -49,6 +51,7 @@ def label_smoothing(
 
     Raises:
         LossError: If the loss cannot be used, or is no function of the class probabilities that treats classes alike.
+        ParseError: If a text is neither a name nor a formula.
 
     Source: Raymond et al., *Learning Symbolic Model-Agnostic Loss Functions via Meta-Learning*, arXiv 2209.08907.
     """

@@ -50,8 +50,8 @@ def statement(report: SmoothingReport) -> str:
     told = [_regimes(part) for part in report.slices]
     if len(set(told)) > 1:
         told = [f"for label {label} it {text}" for label, text in zip((1, 0), told, strict=True)]
-        return f"{start}is equivalent to label smoothing with no ξ: {' and '.join(told)}."
-    return f"{start}is equivalent to label smoothing with no ξ: it {told[0]}."
+        return f"{start}is equivalent to label smoothing with no ξ below 1: {' and '.join(told)}."
+    return f"{start}is equivalent to label smoothing with no ξ below 1: it {told[0]}."
 
 
 def _regimes(part: Slice) -> str:
@@ -94,7 +94,10 @@ def notes(report: SmoothingReport) -> Iterator[str]:
     tail = [m for m in part.repellers if m >= last and (report.smoothing is not None)]
     if tail:
         rest = probability(float(expit(tail[0])))
-        yield f"Above p = {rest}, where probabilities are below 1e−7 and protected logarithms flat, it raises p again."
+        yield (
+            f"Above p = {rest} some probabilities are below 1e−7, where protected logarithms are flat: as written, the "
+            "formula raises p again there; a SymbolicLoss does not where it has the logarithm from the logits."
+        )
 
 
 def _lasts(part: Slice, classes: int) -> bool:
