@@ -358,7 +358,7 @@ class TestMeasured:
                 "differently",
             ),
             (nn.CrossEntropyLoss(weight=torch.arange(1.0, 11, dtype=torch.float64)), "differently"),
-            (sl.SparseLabelSmoothing(0.1, weight=torch.tensor([2.0, *[1.0] * 9])), "differently"),
+            (sl.SparseLabelSmoothing(0.1, weight=torch.tensor([2.0, *[1.0] * 9])), "without weight"),
             (lambda z, y: z.square().mean(), "constant added to all logits"),
             (lambda z, y: F.cross_entropy(z, y) * F.cross_entropy(z, y), "mixes the samples"),
             (lambda z: z, "cannot be measured on logits"),

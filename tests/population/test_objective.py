@@ -47,10 +47,20 @@ def oracle(e: Expression, kind: Kind, logits: Tensor, y: Tensor, tangent: Tensor
     z = logits.clone().requires_grad_()
     weights = torch.tensor(e.weights, dtype=torch.float64, requires_grad=True)
     f = torch.softmax(z, 0) if kind == "multiclass" else torch.sigmoid(z) if kind == "binary" else z * 1.0
-    loss = e.evaluate(y, f, torch, weights).sum() / BATCH + 0.0 * z.square().sum() * weights.square().sum()
+    finite: list[bool] = []
+
+    def branch(primitive: primitives.Primitive, arguments: list[Tensor]) -> Tensor:
+        value: Tensor = primitive.torch(*arguments)
+        finite.append(bool(value.isfinite().all()))
+        return value
+
+    one = f.new_ones(())
+    leaves = {"y": y, "f": f, "1": one, "-1": -one}
+    value = e.fold(leaves.__getitem__, branch, lambda argument, _, edge: argument * weights[edge])
+    loss = value.expand_as(f).sum() / BATCH + 0.0 * z.square().sum() * weights.square().sum()
     (gradient,) = torch.autograd.grad(loss, z, create_graph=True)
     (mixed,) = torch.autograd.grad((gradient * tangent).sum(), weights, allow_unused=True)
-    if not loss.isfinite():  # what is 0 · inf is nobody's truth
+    if not all(finite):  # what is 0 · inf is nobody's truth
         return torch.full_like(gradient.detach(), torch.nan), torch.full_like(weights, torch.nan).detach()
     return gradient.detach(), torch.zeros_like(weights) if mixed is None else mixed
 
