@@ -1,6 +1,8 @@
 """What a loss does to a model: functions that return numbers, and the statement that follows from them."""
 
+from symloss.analysis.learning_rate import learning_rate
+from symloss.analysis.learning_rate_report import LearningRateReport
 from symloss.analysis.report import SmoothingReport
 from symloss.analysis.smoothing import label_smoothing
 
-__all__ = ["SmoothingReport", "label_smoothing"]
+__all__ = ["LearningRateReport", "SmoothingReport", "label_smoothing", "learning_rate"]

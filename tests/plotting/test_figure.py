@@ -16,7 +16,8 @@ from PIL import Image
 
 from symloss.discovery.result import SearchResult
 from symloss.expression.parsing import parse
-from symloss.plotting import front, history, loss_curves
+from symloss.plotting import front, history, learning_rate, loss_curves
+from tests.plotting import examples
 
 LONG = " + ".join(["abs(log(1.23456789*y*f))*square(y - 0.98765*f)"] * 20)
 
@@ -26,6 +27,7 @@ FIGURES: dict[str, Callable[[SearchResult], Figure]] = {
     "curves of a regression": lambda result: loss_curves("log-cosh", kind="regression"),
     "history": history,
     "front": front,
+    "learning rate": lambda _: learning_rate(examples.learning_rate_report()),
 }
 
 
