@@ -14,9 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+from symloss import analysis
 from symloss.discovery.result import SearchResult
 from symloss.expression.parsing import parse
-from symloss.plotting import front, history, learning_rate, loss_curves
+from symloss.losses import names
+from symloss.plotting import families, front, history, learning_rate, loss_curves
 from tests.plotting import examples
 
 LONG = " + ".join(["abs(log(1.23456789*y*f))*square(y - 0.98765*f)"] * 20)
@@ -27,6 +29,8 @@ FIGURES: dict[str, Callable[[SearchResult], Figure]] = {
     "curves of a regression": lambda result: loss_curves("log-cosh", kind="regression"),
     "history": history,
     "front": front,
+    "families": lambda result: families(analysis.families([result, *names("multiclass")])),
+    "one family": lambda _: families(analysis.families("absolute-cross-entropy", distance=0.0)),
     "learning rate": lambda _: learning_rate(examples.learning_rate_report()),
 }
 
