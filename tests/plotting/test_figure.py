@@ -18,7 +18,7 @@ from symloss import analysis
 from symloss.discovery.result import SearchResult
 from symloss.expression.parsing import parse
 from symloss.losses import names
-from symloss.plotting import families, front, history, learning_rate, loss_curves
+from symloss.plotting import calibration, families, front, history, learning_rate, loss_curves, training_curves
 from tests.plotting import examples
 
 LONG = " + ".join(["abs(log(1.23456789*y*f))*square(y - 0.98765*f)"] * 20)
@@ -31,6 +31,8 @@ FIGURES: dict[str, Callable[[SearchResult], Figure]] = {
     "front": front,
     "families": lambda result: families(analysis.families([result, *names("multiclass")])),
     "one family": lambda _: families(analysis.families("absolute-cross-entropy", distance=0.0)),
+    "calibration": lambda _: calibration({"a": examples.calibrated(), "b": examples.calibrated()}),
+    "training curves": lambda _: training_curves(examples.curves()),
     "learning rate": lambda _: learning_rate(examples.learning_rate_report()),
 }
 
