@@ -27,6 +27,7 @@ FIGURES: dict[str, Callable[[SearchResult], Figure]] = {
     "curves": lambda result: loss_curves(result.best.loss),
     "curves of a long formula": lambda result: loss_curves(LONG, ["cross-entropy", "generalised-cross-entropy", "sce"]),
     "curves of a regression": lambda result: loss_curves("log-cosh", kind="regression"),
+    "surface of a regression": lambda _: loss_curves("square(y - f)*(0.3 + abs(y)) + f", kind="regression"),
     "history": history,
     "front": front,
     "families": lambda result: families(analysis.families([result, *names("multiclass")])),
