@@ -49,8 +49,8 @@ def loss_curves(
 
     Classification: ℓ(1, f), ℓ(0, f) and ∂ℓ/∂f against the predicted probability f. Regression: ℓ(0, f) and its
     slope against the residual f − y; and, where the loss depends on more than the residual, both as surfaces over y
-    and f. What does not change the training is taken out: each curve starts from its
-    lowest value, and each reference is scaled to the mean slope of the loss (the factor is in the legend).
+    and f. What does not change the training is taken out: each curve starts from its lowest value, and each reference
+    is scaled to the mean slope of the loss (the factor is in the legend).
 
     Args:
         loss: A loss with a formula; or its name, formula, `.json` file or run directory.
@@ -77,9 +77,9 @@ def loss_curves(
     others = [_curve(reference, resolve(reference, kind), kind, targets, x) for reference in chosen]
     if not raw:
         others = [other.scaled(_factor(own, other, centre)) for other in others]
-    record: dict[str, object] = {"kind": kind, "loss": _formula(module, kind)}
-    record |= {"references": ", ".join(other.label for other in others)} if others else {}
     expression = _formula(module, kind)
+    record: dict[str, object] = {"kind": kind, "loss": expression}
+    record |= {"references": ", ".join(other.label for other in others)} if others else {}
     beside = kind == "regression" and not surface.of_residual(expression)
     size = (3.6, 4.6) if kind == "regression" and not beside else (6.0, 4.4)
     shared = {"sharex": "col", "sharey": "none" if beside else "row"}
