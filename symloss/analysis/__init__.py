@@ -1,6 +1,15 @@
 """What a loss does to a model: functions that return numbers, and the statement that follows from them."""
 
+from symloss.analysis.calibration import Calibration, calibration
+from symloss.analysis.families import families
+from symloss.analysis.families_report import FamiliesReport
+from symloss.analysis.learning_rate import learning_rate
+from symloss.analysis.learning_rate_report import LearningRateReport
 from symloss.analysis.report import SmoothingReport
 from symloss.analysis.smoothing import label_smoothing
+from symloss.analysis.training import TrainingCurves, training_curves
 
-__all__ = ["SmoothingReport", "label_smoothing"]
+__all__ = [
+    "Calibration", "FamiliesReport", "LearningRateReport", "SmoothingReport", "TrainingCurves", "calibration",
+    "families", "label_smoothing", "learning_rate", "training_curves",
+]  # fmt: skip

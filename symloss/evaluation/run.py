@@ -178,7 +178,7 @@ def _rows(
     measured: Mapping[str, tuple[list[float], float]],
 ) -> tuple[Row, ...]:
     """Numbers of every seed to means, intervals and verdicts."""
-    worst = _worst(task, [value for values, _ in measured.values() for value in values])
+    worst = worst_outcome(task, [value for values, _ in measured.values() for value in values])
     counted = {name: [v if math.isfinite(v) else worst for v in values] for name, (values, _) in measured.items()}
     tuned, untuned = (next(counted[e.name] for e in wanted if e.role == role) for role in (TUNED, UNTUNED))
     rows = []
@@ -199,8 +199,8 @@ def _rows(
     return tuple(rows)
 
 
-def _worst(task: Task, values: Sequence[float]) -> float:
-    """What a diverged seed counts."""
+def worst_outcome(task: Task, values: Sequence[float]) -> float:
+    """What a diverged seed counts beside these values: error rate 1, or the largest mean squared error."""
     if task.kind != "regression":
         return 1.0
     assert task.test is not None

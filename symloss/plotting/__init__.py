@@ -1,7 +1,13 @@
 """Figures: functions that take a loss or a result and return a matplotlib `Figure`; nothing of pyplot is touched."""
 
+from symloss.plotting.calibration import calibration
 from symloss.plotting.curves import loss_curves
+from symloss.plotting.families import families
+from symloss.plotting.learning_rate import learning_rate
 from symloss.plotting.runs import front, history
 from symloss.plotting.smoothing import smoothing
+from symloss.plotting.training import training_curves
 
-__all__ = ["front", "history", "loss_curves", "smoothing"]
+__all__ = [
+    "calibration", "families", "front", "history", "learning_rate", "loss_curves", "smoothing", "training_curves",
+]  # fmt: skip

@@ -11,6 +11,7 @@ import torch
 from symloss.errors import LossError
 from symloss.expression.expression import Expression
 from symloss.losses.resolve import loss as resolve
+from symloss.plotting import surface
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,8 +48,9 @@ def loss_curves(
     """A loss and its derivative in the prediction, beside those of known losses.
 
     Classification: ℓ(1, f), ℓ(0, f) and ∂ℓ/∂f against the predicted probability f. Regression: ℓ(0, f) and its
-    slope against the residual f − y. What does not change the training is taken out: each curve starts from its
-    lowest value, and each reference is scaled to the mean slope of the loss (the factor is in the legend).
+    slope against the residual f − y; and, where the loss depends on more than the residual, both as surfaces over y
+    and f. What does not change the training is taken out: each curve starts from its lowest value, and each reference
+    is scaled to the mean slope of the loss (the factor is in the legend).
 
     Args:
         loss: A loss with a formula; or its name, formula, `.json` file or run directory.
@@ -75,22 +77,27 @@ def loss_curves(
     others = [_curve(reference, resolve(reference, kind), kind, targets, x) for reference in chosen]
     if not raw:
         others = [other.scaled(_factor(own, other, centre)) for other in others]
-    record: dict[str, object] = {"kind": kind, "loss": _formula(module, kind)}
+    expression = _formula(module, kind)
+    record: dict[str, object] = {"kind": kind, "loss": expression}
     record |= {"references": ", ".join(other.label for other in others)} if others else {}
-    wide = len(targets) > 1
-    size = (6.0, 4.4) if wide else (3.6, 4.6)
-    figure, panels = style.new("Loss and derivative", record, size, 2, len(targets), sharex=True, sharey="row")
+    beside = kind == "regression" and not surface.of_residual(expression)
+    size = (3.6, 4.6) if kind == "regression" and not beside else (6.0, 4.4)
+    shared = {"sharex": "col", "sharey": "none" if beside else "row"}
+    figure, panels = style.new("Loss and derivative", record, size, 2, len(targets) + beside, **shared)
     with rc_context(style.STYLE):
         for column, target in enumerate(targets):
             _draw(panels[0][column], x, [_values(c, column, raw) for c in (own, *others)], (own, *others), centre)
             _draw(panels[1][column], x, [c.slopes[column] for c in (own, *others)], (own, *others), centre)
-            if wide:
+            if kind != "regression" or beside:
                 panels[0][column].set_title(f"target y = {target:g}")
-            panels[1][column].set_xlabel("predicted probability f" if wide else "residual f − y")
+            panels[1][column].set_xlabel("residual f − y" if kind == "regression" else "predicted probability f")
         panels[0][0].set_ylabel("loss ℓ(y, f)" if raw else "loss ℓ(y, f)\nabove its lowest value")
         panels[1][0].set_ylabel("derivative ∂ℓ/∂f")
         handles = panels[0][0].get_lines()[: 1 + len(others)]
-        figure.legend(handles=handles, loc="outside upper left", ncols=2 if wide else 1)
+        if beside:
+            surface.draw(panels[0][1], panels[1][1], expression, raw)
+            handles += panels[0][1].get_lines()
+        figure.legend(handles=handles, loc="outside upper left", ncols=len(targets))
     return figure
 
 

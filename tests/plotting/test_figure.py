@@ -14,9 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+from symloss import analysis
 from symloss.discovery.result import SearchResult
 from symloss.expression.parsing import parse
-from symloss.plotting import front, history, loss_curves
+from symloss.losses import names
+from symloss.plotting import calibration, families, front, history, learning_rate, loss_curves, training_curves
+from tests.plotting import examples
 
 LONG = " + ".join(["abs(log(1.23456789*y*f))*square(y - 0.98765*f)"] * 20)
 
@@ -24,8 +27,14 @@ FIGURES: dict[str, Callable[[SearchResult], Figure]] = {
     "curves": lambda result: loss_curves(result.best.loss),
     "curves of a long formula": lambda result: loss_curves(LONG, ["cross-entropy", "generalised-cross-entropy", "sce"]),
     "curves of a regression": lambda result: loss_curves("log-cosh", kind="regression"),
+    "surface of a regression": lambda _: loss_curves("square(y - f)*(0.3 + abs(y)) + f", kind="regression"),
     "history": history,
     "front": front,
+    "families": lambda result: families(analysis.families([result, *names("multiclass")])),
+    "one family": lambda _: families(analysis.families("absolute-cross-entropy", distance=0.0)),
+    "calibration": lambda _: calibration({"a": examples.calibrated(), "b": examples.calibrated()}),
+    "training curves": lambda _: training_curves(examples.curves()),
+    "learning rate": lambda _: learning_rate(examples.learning_rate_report()),
 }
 
 
