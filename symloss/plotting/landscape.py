@@ -116,6 +116,7 @@ def _planes(found: Landscape, metric: int, record: dict[str, Any], kind: str) ->
                     linewidth=0,
                 )
                 panel.set_zlim(levels[0], levels[-1])
+                panel.set_box_aspect(None, zoom=0.82)  # room for the labels
             else:
                 drawn = panel.contourf(first, second, shown, levels, cmap="cividis", norm=norm, extend="max")
                 panel.contour(first, second, shown, levels[::3], colors="white", linewidths=0.4)

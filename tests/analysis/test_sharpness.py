@@ -192,8 +192,13 @@ class TestLanczos:
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"top_k": 0}, "top_k"), ({"probes": 1.5}, "probes"), ({"radius": 0}, "radius"), ({"adaptive_radius": -1}, "ive_r")],
-)  # fmt: skip
+    [
+        ({"top_k": 0}, "top_k"),
+        ({"probes": 1.5}, "probes"),
+        ({"radius": 0.0}, "radius"),
+        ({"adaptive_radius": -1}, "adaptive_radius"),
+    ],
+)
 def test_options(options: dict[str, Any], said: str, data: Any) -> None:
     with pytest.raises(EvaluationError, match=said):
         sharpness(Scaled(1.0), data, F.cross_entropy, **options)
