@@ -131,8 +131,8 @@ def _fill(
                 if done.all():
                     continue
                 plane, values = Plane(points, directions), result.all[m, :, s].reshape(len(points.metrics), -1)
-                for begin in range(0, len(mesh), points.chunk):
-                    part = slice(begin, begin + points.chunk)
+                for begin in range(0, len(mesh), plane.chunk):
+                    part = slice(begin, begin + plane.chunk)
                     if not done[part].all():
                         values[:, part] = plane.measure(coordinates[part]).t().numpy()
                         done[part] = True

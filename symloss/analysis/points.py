@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from symloss.errors import LossError, SymlossError, TaskError
-from symloss.population.networks import alike, flat
+from symloss.population.compiled import runs_on
+from symloss.population.networks import DenseNetwork, alike, flat
+from symloss.population.plane import plane_cross_entropy, plane_outputs, prepared
 from symloss.population.state import RandomState, evaluating
 from symloss.tasks.reading import carried
 from symloss.tasks.splits import Split
@@ -73,7 +76,9 @@ class Points:
         self._metrics_together = True
         with self.running():
             size = self._size()
-            self.centre = self.measure(self.outputs({}).unsqueeze(0))[0]
+            outputs = self.outputs({})
+            self.centre, self.output_bytes = self.measure(outputs.unsqueeze(0))[0], max(outputs.nbytes, 1)
+        self.fixed = chunk
         self.chunk = chunk or max(1, min(1024, _BUDGET.get(self.x.device.type, _BUDGET["cpu"]) // size))
         if not self.x.is_cuda:
             _pool_by_maxima(self.model)
@@ -134,6 +139,8 @@ class Points:
 
     def _metric(self, name: str, outputs: Tensor) -> Tensor:
         metric = self.metrics[name]
+        if _is_cross_entropy(metric) and self._indexed(outputs):
+            return plane_cross_entropy(outputs.transpose(1, 2), self.y)
         if self._metrics_together and len(outputs) > 1:
             try:
                 values: Tensor = vmap(lambda o: metric(o, self.y))(outputs)
@@ -141,6 +148,13 @@ class Points:
             except Exception:  # some look at values, or bring derivatives that vmap does not know
                 self._metrics_together = False
         return torch.stack([self._metric_of_one(name, output) for output in outputs])
+
+    def _indexed(self, outputs: Tensor) -> bool:
+        """Whether these are logits [P, N, C] of many points, with class indices, that compiled loops can take."""
+        fits = outputs.dim() == 3 and len(outputs) > 1 and runs_on(outputs.device, outputs.dtype)
+        if not fits or self.y.dim() != 1 or self.y.dtype != torch.int64:
+            return False
+        return bool(self.y.min() >= 0) and bool(self.y.max() < outputs.shape[2])
 
     def _metric_of_one(self, name: str, output: Tensor) -> Tensor:
         try:
@@ -175,9 +189,11 @@ class Plane:
         }
         self._first: list[Tensor] = []
         self._rest, self._names = points.model, {n: n for n in names}
+        self._dense: DenseNetwork | None = None
+        self.chunk = points.chunk
         with points.running():
             self._take_first_layer()
-        self._checked = not points.together
+        self._checked = not points.together or self._dense is not None
 
     def _take_first_layer(self) -> None:
         """The first layer's outputs [1 + K, B, ...] for w and each d on each batch, and the layers after it."""
@@ -202,12 +218,18 @@ class Plane:
         self._first = [torch.stack([functional_call(first, state, (x,)) for state in states]) for x in inputs]
         moved = {s: names[id(p)] for s, p in rest.named_parameters()}
         self._rest, self._names = rest, {s: n for s, n in moved.items() if n in self.moves}
+        network = DenseNetwork.recognise(points.model)
+        if network is not None and runs_on(points.x.device, points.x.dtype):
+            prepared(points.x.dtype)
+            self._names = moved
+            self._dense, self._first = network, [b.transpose(1, 2).contiguous() for b in self._first]
+            self.chunk = points.fixed or max(1, _BUDGET["cpu"] // points.output_bytes)
 
     def measure(self, coordinates: Tensor) -> Tensor:
         """Metrics **[P, M]** at points c **[P, K]**; where c = 0 those of the model as it is, bit for bit."""
         found = []
         with self.points.running():
-            for part in torch.split(coordinates, self.points.chunk):
+            for part in torch.split(coordinates, self.chunk):
                 found.append(self.points.measure(self._outputs(part)))
         values = torch.cat(found)
         values[(coordinates == 0).all(1).cpu()] = self.points.centre
@@ -219,6 +241,9 @@ class Plane:
             self._checked = True
             self.points.together = self._fits(c[[0, -1]])
         inner = {s: self._at(n, c) for s, n in self._names.items()}
+        if self._dense is not None:
+            found = [plane_outputs(self._dense, first, c, list(inner.values())) for first in self._first]
+            return torch.cat(found, 2).transpose(1, 2) if len(found) > 1 else found[0].transpose(1, 2)
         return self._together(inner, c) if self.points.together else self._one_by_one(inner, c)
 
     def _together(self, inner: Tensors, c: Tensor) -> Tensor:
@@ -252,6 +277,9 @@ class Plane:
 
     def _at(self, name: str, c: Tensor) -> Tensor:
         """w + Σ cₖ dₖ for one tensor, [P, ...]."""
+        if name not in self.moves:
+            w = self.points.parameters[name]
+            return w.expand(len(c), *w.shape)
         w, d = self.origin[name], self.moves[name]
         return w + (c.to(d) @ d.flatten(1)).view(len(c), *w.shape)
 
@@ -265,6 +293,14 @@ class Plane:
         except Exception:
             return False
         return alike(found, self._one_by_one(inner, c))
+
+
+def _is_cross_entropy(metric: Metric) -> bool:
+    """Whether it is torch's mean cross-entropy, without options."""
+    if metric is F.cross_entropy:
+        return True
+    plain = type(metric) is nn.CrossEntropyLoss and metric.weight is None and metric.label_smoothing == 0
+    return plain and metric.reduction == "mean" and metric.ignore_index < 0  # type: ignore[attr-defined]
 
 
 def _copied(model: nn.Module, batch_statistics: bool) -> nn.Module:

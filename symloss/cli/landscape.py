@@ -53,6 +53,8 @@ def landscape(
     """
     if plot is not None:
         check_picture(plot)
+    import torch.nn.functional as F
+
     from symloss.analysis import landscape as measure
     from symloss.analysis.landscape import grid_shape
     from symloss.errors import EvaluationError
@@ -75,7 +77,8 @@ def landscape(
         rate = _tuned(own, what, steps, seed) if learning_rate is None else learning_rate
         models[what] = fit(own, what, seed=seed, steps=steps, learning_rate=rate)
         print(f"trained with {what}, learning rate {rate:.3g}", file=sys.stderr, flush=True)
-    metrics = {NOUNS[own.kind]: own.task_loss, own.metric_name: lambda o, y: own.sample_metric(o, y).mean()}
+    task_loss = F.cross_entropy if own.kind == "multiclass" else own.task_loss
+    metrics = {NOUNS[own.kind]: task_loss, own.metric_name: lambda o, y: own.sample_metric(o, y).mean()}
     found = measure(
         models, data, metrics, grid=shape,
         span=span, directions=directions, seed=seed, seeds=seeds, out=out,

@@ -85,6 +85,17 @@ MODELS: dict[str, Any] = {
 }
 
 
+class Opaque(nn.Module):
+    """A model whose layers cannot be seen from outside."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+
 class Last(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -250,6 +261,34 @@ class TestValues:
             landscape(model, data, F.cross_entropy, grid=(11, 11), chunk=5)
         assert max(seen) <= 5 * 20 * 6
 
+    @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.Sigmoid])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_compiled_loops_give_what_vmap_gives(self, activation: type[nn.Module], dtype: torch.dtype) -> None:
+        """Three layers, more samples than one strip, lines and planes; biases that move and that do not."""
+        model = nn.Sequential(
+            nn.Linear(4, 7), activation(), nn.Linear(7, 5, bias=False), activation(), nn.Linear(5, 3)
+        ).to(dtype)  # fmt: skip
+        data = (torch.randn(700, 4, dtype=dtype), torch.randint(3, (700,)))
+        for options in ({"grid": (3, 5)}, {"grid": 7, "biases": True}, {"grid": (3, 3), "batch_size": 300}):
+            fast = landscape(model, data, {"a": F.cross_entropy, "b": nn.CrossEntropyLoss()}, **options)
+            slow = landscape(Opaque(model), data, lambda o, y: -o.log_softmax(1)[range(700), y].mean(), **options)
+            np.testing.assert_allclose(fast.all[:, 0], slow.all[:, 0], rtol=1e-5 if dtype == torch.float32 else 1e-12)
+            np.testing.assert_array_equal(fast.all[:, 0], fast.all[:, 1])
+
+    def test_cross_entropy_that_is_not_plain(self) -> None:
+        """Weights, smoothing, targets that are left out, soft targets: what torch makes of them."""
+        model, (x, y) = made("mlp")
+        soft = torch.rand(20, 3).softmax(1)
+        left_out = torch.where(torch.arange(20) < 5, -100, y)
+        for target, metric in (
+            (y, nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0]))),
+            (y, nn.CrossEntropyLoss(label_smoothing=0.2)),
+            (left_out, F.cross_entropy), (soft, F.cross_entropy), (y, nn.CrossEntropyLoss(ignore_index=1)),
+        ):  # fmt: skip
+            found = landscape(model, (x, target), metric, grid=3)
+            alone = landscape(model, (x, target), lambda o, t, m=metric: float(m(o, t)), grid=3)
+            np.testing.assert_allclose(found.values, alone.values, rtol=1e-5)
+
     def test_diverged_points(self) -> None:
         model = nn.Sequential(nn.Linear(2, 2))
         found = landscape(
@@ -355,8 +394,7 @@ class TestFiles:
     def test_goes_on(self, tmp_path: Path) -> None:
         """What was cut off, by an error here, ends as if it had not been; what is done is not computed again."""
         model, data = made("mlp")
-        whole = landscape(model, data, F.cross_entropy, grid=(5, 5), chunk=4)
-        calls: list[int] = []
+        limit, calls = 0, list[int]()
 
         def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
             calls.append(1)
@@ -364,7 +402,8 @@ class TestFiles:
                 raise KeyboardInterrupt
             return F.cross_entropy(output, target)
 
-        limit, out = 4, tmp_path / "l.npz"
+        whole = landscape(model, data, cross_entropy, grid=(5, 5), chunk=4)
+        limit, out = len(calls) + 4, tmp_path / "l.npz"
         before = everything(model)
         with pytest.raises(KeyboardInterrupt):
             landscape(model, data, cross_entropy, grid=(5, 5), chunk=4, out=out)
