@@ -44,7 +44,7 @@ format: $(STAMP)  ## repair style and formatting
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: $(STAMP)  ## measure the speed of the search of the losses and of landscapes against plain ones
+bench: $(STAMP)  ## measure the speed of the search, of the losses and of landscapes against plain ones
 	$(VENV)/bin/python -m benchmarks.search
 	$(VENV)/bin/python -m benchmarks.losses
 	$(VENV)/bin/python -m benchmarks.landscape
