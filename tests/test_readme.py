@@ -25,6 +25,7 @@ COMMANDS = (
     "draw",
     "plot",
     "smoothing",
+    "landscape",
     "tasks",
     "losses",
 )
@@ -35,6 +36,8 @@ SMALL = {
     r"(--jobs )\d+": "1",
     r"(--seeds |seeds=)\d+": "2",
     r"(--steps |\bsteps=)\d+": "20",
+    r"(--grid )\d+": "5",
+    r"(grid=)\(21, 21\)": "(5, 5)",
 }
 
 

@@ -3,13 +3,17 @@
 from symloss.analysis.calibration import Calibration, calibration
 from symloss.analysis.families import families
 from symloss.analysis.families_report import FamiliesReport
+from symloss.analysis.landscape import landscape
 from symloss.analysis.learning_rate import learning_rate
 from symloss.analysis.learning_rate_report import LearningRateReport
 from symloss.analysis.report import SmoothingReport
+from symloss.analysis.sharpness import Sharpness, sharpness
 from symloss.analysis.smoothing import label_smoothing
+from symloss.analysis.surface import Landscape, load_landscape
 from symloss.analysis.training import TrainingCurves, training_curves
 
 __all__ = [
-    "Calibration", "FamiliesReport", "LearningRateReport", "SmoothingReport", "TrainingCurves", "calibration",
-    "families", "label_smoothing", "learning_rate", "training_curves",
+    "Calibration", "FamiliesReport", "Landscape", "LearningRateReport", "Sharpness", "SmoothingReport",
+    "TrainingCurves", "calibration", "families", "label_smoothing", "landscape", "learning_rate", "load_landscape",
+    "sharpness", "training_curves",
 ]  # fmt: skip

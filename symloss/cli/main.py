@@ -21,7 +21,20 @@ from typing import Any
 import typer
 from rich.markup import escape
 
-from symloss.cli import discover, draw, evaluate, latex, losses, plot, resume, show, simplify, smoothing, tasks
+from symloss.cli import (
+    discover,
+    draw,
+    evaluate,
+    landscape,
+    latex,
+    losses,
+    plot,
+    resume,
+    show,
+    simplify,
+    smoothing,
+    tasks,
+)
 from symloss.errors import ParseError, RunWarning, SymlossError
 
 OK, DEFECT, MISTAKE, INTERRUPTED, NO_READER = 0, 1, 2, 130, 141
@@ -37,7 +50,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in (discover, resume, show, evaluate, simplify, latex, draw, plot, smoothing, tasks, losses):
+for _module in (discover, resume, show, evaluate, simplify, latex, draw, plot, smoothing, landscape, tasks, losses):
     _name = _module.__name__.rpartition(".")[2]
     app.command(_name, epilog=f"Example: [bold]{escape(_module.EXAMPLE)}[/bold]")(getattr(_module, _name))
 

@@ -103,12 +103,15 @@ def row(parameters: Parameters) -> Tensor:
 
 
 def _layers(workspace: Workspace, parameters: Parameters) -> Any:
-    """The table [L, 6] of `dense_kernels`."""
-    network = workspace.network
-    assert isinstance(network, DenseNetwork)
+    assert isinstance(workspace.network, DenseNetwork)
+    return table(workspace.network, parameters)
+
+
+def table(network: DenseNetwork, parameters: Parameters, skipped: int = 0) -> Any:
+    """The table [L, 6] of `dense_kernels`, without the first few layers."""
     rows, offset, unit = [], 0, 0
     queue = iter(parameters)
-    for biased, activation in zip(network.biased, network.codes, strict=True):
+    for biased, activation in list(zip(network.biased, network.codes, strict=True))[skipped:]:
         outputs, inputs = next(queue).shape
         weight, bias = offset, offset + outputs * inputs
         offset = bias + (len(next(queue)) if biased else 0)

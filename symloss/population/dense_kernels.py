@@ -27,7 +27,21 @@ def _matrix(row: Any, first: int, rows: int, columns: int) -> Any:
 
 
 @compiled_inside
-def _forward(layers: Any, theta: Any, inputs: Any, hidden: Any, k: Any) -> None:
+def activate(row: Any, activation: int, k: Any) -> None:
+    """row = activation of row."""
+    if activation == RELU:
+        for j in range(len(row)):
+            row[j] = k[0] if row[j] < k[0] else row[j]
+    elif activation == TANH:
+        for j in range(len(row)):
+            row[j] = vector_math.tanh(row[j])
+    elif activation == SIGMOID:
+        for j in range(len(row)):
+            row[j] = k[1] / (k[1] + vector_math.exp(-row[j]))
+
+
+@compiled_inside
+def forward(layers: Any, theta: Any, inputs: Any, hidden: Any, k: Any) -> None:
     """Outputs of all layers into `hidden`; inputs [D, B]."""
     batch = inputs.shape[1]
     below = inputs
@@ -40,15 +54,7 @@ def _forward(layers: Any, theta: Any, inputs: Any, hidden: Any, k: Any) -> None:
             row = z[i]
             for j in range(batch):
                 row[j] += b
-            if activation == RELU:
-                for j in range(batch):
-                    row[j] = k[0] if row[j] < k[0] else row[j]
-            elif activation == TANH:
-                for j in range(batch):
-                    row[j] = vector_math.tanh(row[j])
-            elif activation == SIGMOID:
-                for j in range(batch):
-                    row[j] = k[1] / (k[1] + vector_math.exp(-row[j]))
+            activate(row, activation, k)
         below = z
 
 
@@ -251,7 +257,7 @@ def train(
         for p in range(count):
             if not alive[p]:
                 continue
-            _forward(layers, theta[p], inputs, hidden, k)
+            forward(layers, theta[p], inputs, hidden, k)
             if step % STEPS_BETWEEN_CHECKS == 0 and not _finite(logits):
                 alive[p] = False
                 theta[p, :] = np.nan
@@ -395,7 +401,7 @@ def refine(
         _gather(data, labels, targets, batches[step], x, inputs, y, indices)
         _gather(data_v, labels_v, targets_v, batches_v[step], x_v, inputs_v, y_v, indices_v)
         start = starts[step]
-        _forward(layers, start, inputs, base, k)
+        forward(layers, start, inputs, base, k)
         _predict(kind, base[units:], f, batch, k)
         if scale_free:
             _task_gradient(kind, f, y, indices, batch, own, k)
@@ -416,7 +422,7 @@ def refine(
                     gradient[i] *= scale
             for i in range(total):
                 stepped[i] = kept * start[i] - alpha * gradient[i]
-            _forward(layers, stepped, inputs_v, after, k)
+            forward(layers, stepped, inputs_v, after, k)
             _predict(kind, after[units_v:], f_v, batch_v, k)
             _task_gradient(kind, f_v, y_v, indices_v, batch_v, bars_v[units_v:], k)
             _backward(layers, stepped, x_v, after, bars_v, v, k)

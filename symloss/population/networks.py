@@ -96,7 +96,7 @@ class DenseNetwork:
     @classmethod
     def recognise(cls, model: nn.Module) -> DenseNetwork | None:
         """The network of `model` if it is an `nn.Sequential` of known layers, else None."""
-        modules = _flat(model)
+        modules = flat(model)
         if modules is None:
             return None
         layers: list[tuple[nn.Linear, type[nn.Module]]] = []
@@ -207,12 +207,12 @@ def _product(many: Tensor, one: Tensor) -> Tensor:
     return (many.reshape(-1, many.shape[2]) @ one).view(many.shape[0], many.shape[1], -1)
 
 
-def _flat(model: nn.Module) -> list[nn.Module] | None:
+def flat(model: nn.Module) -> list[nn.Module] | None:
     """Modules of (nested) `nn.Sequential`s in order; None if one has a hook or a forward of its own."""
     if any(value for key, value in vars(model).items() if key.endswith("_hooks")) or "forward" in vars(model):
         return None
     if type(model) is nn.Sequential:
-        parts = [_flat(child) for child in model]
+        parts = [flat(child) for child in model]
         return None if any(p is None for p in parts) else [m for p in parts if p is not None for m in p]
     return [model]
 
@@ -261,7 +261,7 @@ def _obstacle(network: FunctionalNetwork, parameters: Parameters, x: Tensor, exp
         return carried(error.__cause__ or error)[:120]
     if changed := before.changed(State(network.model)):
         return f"it changes its {changed} in training"
-    return "" if all(map(_alike, found, expected)) else "it gives something else there"
+    return "" if all(map(alike, found, expected)) else "it gives something else there"
 
 
 def _derivatives(network: FunctionalNetwork | SeparateNetwork, parameters: Parameters, x: Tensor) -> list[Tensor]:
@@ -277,7 +277,7 @@ def _derivatives(network: FunctionalNetwork | SeparateNetwork, parameters: Param
         return [*results, network.evaluate(many, x)]
 
 
-def _alike(a: Tensor, b: Tensor) -> bool:
+def alike(a: Tensor, b: Tensor) -> bool:
     """Equal but for rounding."""
     tolerance = 10 * torch.finfo(b.dtype).eps ** 0.5
     largest = float(b.nan_to_num().abs().max()) if b.numel() else 0.0

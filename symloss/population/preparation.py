@@ -10,6 +10,8 @@ from torch import nn
 from symloss.expression.parsing import parse
 from symloss.population import dense
 from symloss.population.compiled import CompiledObjective
+from symloss.population.networks import DenseNetwork
+from symloss.population.plane import plane_cross_entropy, plane_outputs
 from symloss.population.training import Sgd, Workspace, train
 from symloss.tasks.task import Task
 
@@ -28,6 +30,10 @@ def compile_loops(dtype: torch.dtype) -> None:
     objective.logits_gradient(f, y[:4])
     objective.weight_gradient(f)
     dense.descend(objective, f, y[:4], 1, 1e-2)
+    network = DenseNetwork.recognise(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)))
+    assert network is not None
+    first, rest = torch.ones(2, 2, 8, dtype=dtype), [torch.ones(1, 2, 2, dtype=dtype), torch.ones(1, 2, dtype=dtype)]
+    plane_cross_entropy(plane_outputs(network, first, torch.ones(1, 1, dtype=dtype), rest), y)
 
 
 if __name__ == "__main__":

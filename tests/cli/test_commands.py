@@ -18,14 +18,28 @@ from typing import Any
 import pytest
 
 import symloss as sl
-from symloss.cli import discover, draw, evaluate, latex, losses, plot, resume, show, simplify, smoothing, tasks
+from symloss.cli import (
+    discover,
+    draw,
+    evaluate,
+    landscape,
+    latex,
+    losses,
+    plot,
+    resume,
+    show,
+    simplify,
+    smoothing,
+    tasks,
+)
 from symloss.cli.arguments import read_settings
 from symloss.cli.main import app
 from symloss.discovery.result import GenerationEvent, SearchResult
 from symloss.discovery.settings import Settings
+from symloss.evaluation import fit
 from tests.cli.conftest import SMALL, Cli
 
-MODULES = (discover, resume, show, evaluate, simplify, latex, draw, plot, smoothing, tasks, losses)
+MODULES = (discover, resume, show, evaluate, simplify, latex, draw, plot, smoothing, landscape, tasks, losses)
 
 
 class TestHelp:
@@ -378,3 +392,56 @@ class TestLists:
         names = lambda out: tuple(line.split()[0] for line in out.splitlines()[1:])  # noqa: E731
         assert names(cli("losses").out) == sl.losses.names()
         assert names(cli("losses", "--kind", "regression").out) == sl.losses.names("regression")
+
+
+class TestLandscape:
+    WORDS = ("landscape", "abs(log(1.2*y*f))", "--task", "wine", "--steps", "20", "--grid", "5")
+
+    def test_compares_on_one_scale(self, cli: Cli, tmp_path: Path) -> None:
+        status, out, err = cli(*self.WORDS, "--against", "focal", "--plot", "l.png", "--out", "l.npz", "--seeds", "2")
+        assert status == 0
+        assert [line.split(", learning rate ")[0] for line in err.splitlines()] == [
+            "trained with abs(log(1.2*y*f))",
+            "trained with focal",
+        ]
+        found = sl.analysis.load_landscape("l.npz")
+        assert out == f"{found}\nwrote l.png\n"
+        assert found.models == ["abs(log(1.2*y*f))", "focal"]
+        assert found.metrics == ["cross-entropy", "error rate"]
+        task = sl.load_task("wine", seed=0)
+        assert found.settings["samples"] == len(task.train)
+        rate = float(err.splitlines()[1].rpartition(" ")[2])
+        rates = [10 ** (k / 2) for k in range(-10, 3)]
+        exact = min(rates, key=lambda r: abs(r - rate))
+        model = fit(task, "focal", seed=0, steps=20, learning_rate=exact)
+        x, y = task.train.x, task.train.y
+        assert found.centre[1] == pytest.approx(
+            [task.task_loss(model(x), y).item(), task.metric(model(x), y)], rel=1e-4
+        )
+        assert (tmp_path / "l.png").stat().st_size > 10_000
+
+    def test_of_a_run_along_a_line(self, cli: Cli, run: Path) -> None:
+        words = (
+            "landscape",
+            str(run),
+            "--task",
+            "wine",
+            "--steps",
+            "5",
+            "--grid",
+            "3",
+            "--line",
+            "--learning-rate",
+            "0.1",
+        )
+        status, out, err = cli(*words)
+        assert status == 0
+        assert "landscape of 3 points" in out
+        assert err.splitlines()[1] == "trained with cross-entropy, learning rate 0.1"
+
+    @pytest.mark.slow
+    def test_of_regression(self, cli: Cli) -> None:
+        words = "landscape huber --task diabetes --steps 20 --grid 3 --style surface --plot s.png --part test"
+        status, out, _ = cli(*words.split())
+        assert status == 0
+        assert "mean squared error" in out
