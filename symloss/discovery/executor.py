@@ -21,11 +21,11 @@ import cloudpickle
 import joblib
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from symloss.discovery.settings import Settings
 from symloss.errors import SearchError
 from symloss.expression import primitives
+from symloss.loops.threads import one_blas_thread
 from symloss.tasks.task import Task
 
 T = TypeVar("T")
@@ -313,7 +313,7 @@ def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1, user_api="blas"):
+        with one_blas_thread():
             yield
     finally:
         torch.set_num_threads(threads)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from symloss.loops.threads import one_blas_thread
 from symloss.population import dense_kernels
 from symloss.population.compiled import CompiledObjective, runs_on
 from symloss.population.functional import Parameters
@@ -52,7 +52,7 @@ def train(
     losses = objective
     if losses is None:
         losses = CompiledObjective([], workspace.kind, indices=workspace.indices, freeze=True, dtype=workspace.dtype)
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         dense_kernels.train(
             losses.kind, objective is None, losses.programs, losses.weights.numpy(), losses.scratch,
             _layers(workspace, start), theta.numpy(), rates.numpy(),
@@ -77,7 +77,7 @@ def refine(
     """Refined weights [edges] after one meta-step per seed of the initial weights."""
     starts = workspace.starts(seeds)
     weights = objective.weights.double().numpy().copy()
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         dense_kernels.refine(
             objective.kind, objective.programs, weights, np.array(offsets, np.int64), objective.scratch,
             _layers(workspace, workspace.initial(seeds[0])), starts.numpy(), float(optimiser.first_step),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import torch
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from symloss.loops.cache import prepare
+from symloss.loops.threads import one_blas_thread
 from symloss.population import dense, plane_kernels
 from symloss.population.functional import Parameters
 from symloss.population.networks import DenseNetwork
@@ -18,12 +16,6 @@ from symloss.population.networks import DenseNetwork
 def prepared(dtype: torch.dtype) -> None:
     """See to it that the loops are compiled."""
     prepare("symloss.population.preparation", plane_kernels.outputs, str(dtype).removeprefix("torch."))
-
-
-@functools.cache
-def _threads() -> ThreadpoolController:
-    """What sets the threads of the libraries that are loaded: looking for them takes longer than a chunk of points."""
-    return ThreadpoolController()
 
 
 def plane_outputs(network: DenseNetwork, first: Tensor, c: Tensor, rest: Parameters) -> Tensor:
@@ -41,7 +33,7 @@ def plane_outputs(network: DenseNetwork, first: Tensor, c: Tensor, rest: Paramet
     theta = torch.cat([p.reshape(len(c), -1) for p in rest], 1)
     layers = dense.table(network, [p[0] for p in rest], skipped=1)
     out = torch.empty(len(c), int(layers[-1, 0]), first.shape[2], dtype=first.dtype)
-    with _threads().limit(limits=1, user_api="blas"):
+    with one_blas_thread():
         plane_kernels.outputs(
             layers, network.codes[0], first.numpy(), c.to(first).contiguous().numpy(), theta.numpy(), out.numpy()
         )
