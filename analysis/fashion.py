@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gzip
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 import symloss as sl
 from symloss.errors import TaskError
+from symloss.evaluation.statistics import estimate
 from symloss.tasks.models import mlp, seeded
 
 DATA = Path("/usr/share/datasets/fashion-mnist")
@@ -89,6 +91,21 @@ def settings(seeds: int, tuned: bool = False) -> dict[str, object]:
         "optimiser": f"SGD, Nesterov momentum {MOMENTUM}, rate {rate} (cosine to 0), weight decay {DECAY}",
         "batch": BATCH, "epochs": EPOCHS, "seeds": seeds,
     }  # fmt: skip
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """The command line of a study."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--draw", action="store_true", help="only draw again what is recorded")
+    return parser.parse_args()
+
+
+def interval(values: list[float]) -> list[float]:
+    """Mean and 95 % bounds over seeds."""
+    found = estimate(values)
+    return [found.mean, found.low, found.high]
 
 
 def equalising(logits: Tensor, y: Tensor) -> Tensor:

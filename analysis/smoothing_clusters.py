@@ -14,7 +14,6 @@ Source: Müller, Kornblith and Hinton, *When Does Label Smoothing Help?*, arXiv 
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ import torch
 from torch import Tensor, nn
 
 from analysis import fashion
-from symloss.evaluation.statistics import estimate
 
 FIGURE = Path(__file__).parents[1] / "figures" / "smoothing_clusters.png"
 XI, SHOWN, PER_CLASS = 0.1, (0, 2, 6), 150  # T-shirt, pullover, shirt: alike, so that the wrong classes matter
@@ -111,11 +109,7 @@ def statement(summary: dict[str, Any], pairs: dict[str, list[float]]) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=fashion.DATA)
-    parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--draw", action="store_true", help="only draw again what is recorded")
-    options = parser.parse_args()
+    options = fashion.arguments(__doc__)
     torch.set_num_threads(1)
     if options.draw:
         draw(json.loads(FIGURE.with_suffix(".json").read_text(encoding="utf-8")))
@@ -134,9 +128,11 @@ def main() -> None:
                 place = project(hidden, weight)
                 points[name] = {NAMES[i]: _rounded(place[test_y == i][:PER_CLASS]) for i in SHOWN}
     metrics = ("tightness", "inequality", "error")
-    summary = {name: {m: _interval([c[m] for c in cells if c["loss"] == name]) for m in metrics} for name in LOSSES}
+    summary = {
+        name: {m: fashion.interval([c[m] for c in cells if c["loss"] == name]) for m in metrics} for name in LOSSES
+    }
     dense, sparse = ([c for c in cells if c["loss"] == name] for name in list(LOSSES)[1:])
-    pairs = {m: _interval([b[m] - a[m] for a, b in zip(dense, sparse, strict=True)]) for m in metrics}
+    pairs = {m: fashion.interval([b[m] - a[m] for a, b in zip(dense, sparse, strict=True)]) for m in metrics}
     record = {
         "settings": {**fashion.settings(options.seeds), "xi": XI}, "intervals": "95 %, Student, over seeds",
         "statement": statement(summary, pairs), "summary": summary, "SparseLSR minus LSR": pairs, "cells": cells,
@@ -149,11 +145,6 @@ def main() -> None:
 
 def _rounded(places: Tensor) -> list[list[float]]:
     return [[round(value, 3) for value in place] for place in places.tolist()]
-
-
-def _interval(values: list[float]) -> list[float]:
-    found = estimate(values)
-    return [found.mean, found.low, found.high]
 
 
 if __name__ == "__main__":

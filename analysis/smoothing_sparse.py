@@ -12,7 +12,6 @@ Writes `figures/smoothing_sparse.json` and `.png`.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from analysis import fashion
-from symloss.evaluation.statistics import estimate
 
 FIGURE = Path(__file__).parents[1] / "figures" / "smoothing_sparse.png"
 SMOOTHING = (0.0, 0.05, 0.1, 0.2)
@@ -96,20 +94,15 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             plain = [r for r in rows if r["smoothing"] == 0]
             row: dict[str, Any] = {"loss": name, "smoothing": smoothing}
             for metric in (*METRICS, "inequality"):
-                row[metric] = _interval([r[metric] for r in mine])
-                row[f"{metric} minus LSR"] = _interval(
+                row[metric] = fashion.interval([r[metric] for r in mine])
+                row[f"{metric} minus LSR"] = fashion.interval(
                     [a[metric] - b[metric] for a, b in zip(mine, dense, strict=True)]
                 )
-                row[f"{metric} minus cross-entropy"] = _interval(
+                row[f"{metric} minus cross-entropy"] = fashion.interval(
                     [a[metric] - b[metric] for a, b in zip(mine, plain, strict=True)]
                 )
             table.append(row)
     return table
-
-
-def _interval(values: list[float]) -> list[float]:
-    found = estimate(values)
-    return [found.mean, found.low, found.high]
 
 
 def draw(record: dict[str, Any]) -> None:
@@ -150,11 +143,7 @@ def draw(record: dict[str, Any]) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=fashion.DATA)
-    parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--draw", action="store_true", help="only draw again what is recorded")
-    options = parser.parse_args()
+    options = fashion.arguments(__doc__)
     torch.set_num_threads(1)
     if options.draw:
         draw(json.loads(FIGURE.with_suffix(".json").read_text(encoding="utf-8")))
