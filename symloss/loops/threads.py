@@ -11,7 +11,7 @@ from threadpoolctl import ThreadpoolController
 
 @functools.cache
 def _controller() -> ThreadpoolController:
-    """What sets the threads of the libraries that are loaded; to look for them takes milliseconds, so it is done once."""
+    """What sets the threads of the loaded libraries, which are looked for once: that takes milliseconds."""
     import_module("scipy.linalg.cython_blas")  # the loops' own, which would be loaded at their first call only
     return ThreadpoolController()
 
