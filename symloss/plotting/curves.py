@@ -27,16 +27,48 @@ _LABEL = 44  # characters of a formula that a legend can hold
 
 
 @dataclass(frozen=True)
-class _Curve:
+class Curve:
     """Values and slopes **[targets, points]** of one loss."""
 
     label: str
     values: Tensor
     slopes: Tensor
 
-    def scaled(self, factor: float) -> _Curve:
+    def scaled(self, factor: float) -> Curve:
+        """The same times a factor, which its label tells."""
         label = self.label if f"{factor:.3g}" == "1" else f"{self.label} × {factor:.3g}"
-        return _Curve(label, self.values * factor, self.slopes * factor)
+        return Curve(label, self.values * factor, self.slopes * factor)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What `loss_curves` draws, as numbers.
+
+    Args:
+        kind: `"multiclass"`, `"binary"` or `"regression"`.
+        expression: Formula of the loss.
+        targets: Targets y.
+        x: Predictions f, for regression residuals f − y **[points]**, float64.
+        centre: Where scales are taken and panels are fitted to the curves **[points]**, bool.
+        curves: The loss, then its references, scaled unless `raw`.
+        raw: Whether values are as they are, or start from their lowest.
+    """
+
+    kind: str
+    expression: Expression
+    targets: tuple[float, ...]
+    x: Tensor
+    centre: Tensor
+    curves: tuple[Curve, ...]
+    raw: bool
+
+    def values(self, target: int) -> list[Tensor]:
+        """The values of each curve at one of the targets, each **[points]**."""
+        return [_values(curve, target, self.raw) for curve in self.curves]
+
+    def slopes(self, target: int) -> list[Tensor]:
+        """The derivatives ∂ℓ/∂f of each curve at one of the targets, each **[points]**."""
+        return [curve.slopes[target] for curve in self.curves]
 
 
 def loss_curves(
@@ -68,16 +100,9 @@ def loss_curves(
 
     from symloss.plotting import figure as style
 
-    kind = kind or str(getattr(loss, "kind", "multiclass"))
-    module = resolve(loss, kind)
-    chosen = [_REFERENCES[kind]] if references is None else list(references)
-    targets, x = _grid(kind)
-    own = _curve(loss, module, kind, targets, x)
-    centre = (x >= _CENTRE[0]) & (x <= _CENTRE[1]) if kind != "regression" else torch.ones_like(x, dtype=torch.bool)
-    others = [_curve(reference, resolve(reference, kind), kind, targets, x) for reference in chosen]
-    if not raw:
-        others = [other.scaled(_factor(own, other, centre)) for other in others]
-    expression = _formula(module, kind)
+    drawn = sample(loss, references, kind, raw)
+    kind, expression, targets, x, centre = drawn.kind, drawn.expression, drawn.targets, drawn.x, drawn.centre
+    others = drawn.curves[1:]
     record: dict[str, object] = {"kind": kind, "loss": expression}
     record |= {"references": ", ".join(other.label for other in others)} if others else {}
     beside = kind == "regression" and not surface.of_residual(expression)
@@ -86,8 +111,8 @@ def loss_curves(
     figure, panels = style.new("Loss and derivative", record, size, 2, len(targets) + beside, **shared)
     with rc_context(style.STYLE):
         for column, target in enumerate(targets):
-            _draw(panels[0][column], x, [_values(c, column, raw) for c in (own, *others)], (own, *others), centre)
-            _draw(panels[1][column], x, [c.slopes[column] for c in (own, *others)], (own, *others), centre)
+            _draw(panels[0][column], x, drawn.values(column), drawn.curves, centre)
+            _draw(panels[1][column], x, drawn.slopes(column), drawn.curves, centre)
             if kind != "regression" or beside:
                 panels[0][column].set_title(f"target y = {target:g}")
             panels[1][column].set_xlabel("residual f − y" if kind == "regression" else "predicted probability f")
@@ -99,6 +124,48 @@ def loss_curves(
             handles += panels[0][1].get_lines()
         figure.legend(handles=handles, loc="outside upper left", ncols=len(targets))
     return figure
+
+
+def sample(
+    loss: Expression | nn.Module | str,
+    references: Sequence[Expression | nn.Module | str] | None = None,
+    kind: str | None = None,
+    raw: bool = False,
+    targets: tuple[float, ...] | None = None,
+) -> Curves:
+    """The numbers that `loss_curves` draws, of whose arguments the first four are.
+
+    Args:
+        loss: A loss with a formula.
+        references: Losses beside it.
+        kind: Kind of both.
+        raw: Whether to leave values and scales as they are.
+        targets: Targets y. Default: 1 and 0, for regression 0.
+
+    Raises:
+        LossError: If a loss cannot be used, or has no formula.
+    """
+    kind = kind or str(getattr(loss, "kind", "multiclass"))
+    module = resolve(loss, kind)
+    chosen = [_REFERENCES[kind]] if references is None else list(references)
+    usual, x = _grid(kind)
+    targets = targets or usual
+    own = _curve(loss, module, kind, targets, x)
+    centre = (x >= _CENTRE[0]) & (x <= _CENTRE[1]) if kind != "regression" else torch.ones_like(x, dtype=torch.bool)
+    others = [_curve(reference, resolve(reference, kind), kind, targets, x) for reference in chosen]
+    if not raw:
+        others = [other.scaled(_factor(own, other, centre)) for other in others]
+    return Curves(kind, _formula(module, kind), targets, x, centre, (own, *others), raw)
+
+
+def limits(rows: Sequence[Tensor], centre: Tensor) -> tuple[float, float]:
+    """The heights from and to that a panel shows: zero, and the curves **[points]** where they matter, but no pole."""
+    shown = torch.cat([row[centre] for row in rows])
+    shown = shown[shown.isfinite()]
+    low, high = shown.quantile(shown.new_tensor(_SHOWN)).tolist() if len(shown) else (0.0, 0.0)
+    low, high = min(low, 0.0), max(high, 0.0)
+    margin = 0.06 * (high - low or 1.0)
+    return low - margin, high + margin
 
 
 def _grid(kind: str) -> tuple[tuple[float, ...], Tensor]:
@@ -116,16 +183,16 @@ def _formula(module: nn.Module, kind: str) -> Expression:
     return expression
 
 
-def _curve(given: Any, module: nn.Module, kind: str, targets: Sequence[float], x: Tensor) -> _Curve:
+def _curve(given: Any, module: nn.Module, kind: str, targets: Sequence[float], x: Tensor) -> Curve:
     expression = _formula(module, kind)
     values, slopes = [], []
     for target in targets:
-        f = x.clone().requires_grad_()
+        f = (x + target if kind == "regression" else x.clone()).requires_grad_()
         value = expression.evaluate(torch.full_like(x, target), f, xp=torch)
         (slope,) = torch.autograd.grad(value.sum(), f)
         values.append(value.detach())
         slopes.append(slope)
-    return _Curve(_label(given, module, expression), torch.stack(values), torch.stack(slopes))
+    return Curve(_label(given, module, expression), torch.stack(values), torch.stack(slopes))
 
 
 def _label(given: Any, module: nn.Module, expression: Expression) -> str:
@@ -136,7 +203,7 @@ def _label(given: Any, module: nn.Module, expression: Expression) -> str:
     return text if len(text) <= _LABEL else f"loss of {expression.size} nodes"
 
 
-def _factor(own: _Curve, other: _Curve, centre: Tensor) -> float:
+def _factor(own: Curve, other: Curve, centre: Tensor) -> float:
     """What brings the mean absolute slope of the other to that of the loss: at the first target where both have one."""
     for mine, theirs in zip(own.slopes, other.slopes, strict=True):
         wanted, found = (float(s[centre][s[centre].isfinite()].abs().mean()) for s in (mine, theirs))
@@ -145,21 +212,17 @@ def _factor(own: _Curve, other: _Curve, centre: Tensor) -> float:
     return 1.0
 
 
-def _values(curve: _Curve, column: int, raw: bool) -> Tensor:
+def _values(curve: Curve, column: int, raw: bool) -> Tensor:
     values = curve.values[column]
     finite = values[values.isfinite()]
     return values if raw or not len(finite) else values - finite.min()
 
 
-def _draw(axes: Axes, x: Tensor, rows: Sequence[Tensor], curves: Sequence[_Curve], centre: Tensor) -> None:
+def _draw(axes: Axes, x: Tensor, rows: Sequence[Tensor], curves: Sequence[Curve], centre: Tensor) -> None:
     for number, (row, curve) in enumerate(zip(rows, curves, strict=True)):
         dashes = ("-", "--", "-.", ":")[min(number, 3)]
         axes.plot(x.numpy(), row.masked_fill(~row.isfinite(), torch.nan).numpy(), dashes, label=curve.label)
     axes.axhline(0.0, color="black", linewidth=0.6, zorder=0.5)
-    shown = torch.cat([row[centre] for row in rows])
-    shown = shown[shown.isfinite()]
-    low, high = shown.quantile(shown.new_tensor(_SHOWN)).tolist() if len(shown) else (0.0, 0.0)
-    low, high = min(low, 0.0), max(high, 0.0)
-    margin = 0.06 * (high - low or 1.0)
-    bottom, top = axes.get_ylim() if axes.get_autoscaley_on() is False else (low - margin, high + margin)
-    axes.set_ylim(min(bottom, low - margin), max(top, high + margin))
+    low, high = limits(rows, centre)
+    bottom, top = axes.get_ylim() if axes.get_autoscaley_on() is False else (low, high)
+    axes.set_ylim(min(bottom, low), max(top, high))
