@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from symloss.errors import EvaluationError
-from symloss.evaluation.entries import LOSS, NOUNS, TUNED
+from symloss.errors import EvaluationError, SymlossError
+from symloss.evaluation.entries import LOSS, NOUNS, TUNED, UNTUNED
 from symloss.evaluation.protocol import Protocol
-from symloss.evaluation.statistics import Estimate
+from symloss.evaluation.statistics import Estimate, compared, estimate, paired
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,6 +158,21 @@ class Evaluation:
         plain: dict[str, Any] = _plain(values)
         return plain
 
+    @classmethod
+    def from_json(cls, values: Any) -> Evaluation:
+        """The evaluation of `to_json`'s form; means, intervals and verdicts are computed anew from each seed's metric.
+
+        Raises:
+            EvaluationError: If the values are not of that form.
+        """
+        try:
+            return _read(values)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, SymlossError) as error:
+            said = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+            raise EvaluationError(
+                f"these are not the values of an evaluation ({said:.200}); make them anew with evaluate"
+            ) from None
+
     def _heading(self) -> str:
         p = self.protocol
         chosen = f"{len(p.grid)} learning rates tried on {_count(p.tuning_seeds, 'other seed')} and validation data"
@@ -251,6 +266,57 @@ class Evaluation:
         if not value.bounded:
             return mean
         return f"{mean} [{self._number(value.low, signed)}, {self._number(value.high, signed)}]"
+
+
+def _read(record: dict[str, Any]) -> Evaluation:
+    protocol = {entry.name: record["protocol"][entry.name] for entry in fields(Protocol)}
+    usual = Protocol(**{**protocol, "rates": None})
+    made = usual if list(usual.grid) == protocol["rates"] else Protocol(**protocol)
+    read = [_of_seeds(row, made) for row in record["rows"]]
+    roles = {row["role"]: counted for row, counted in read}
+    tuned, untuned = roles[TUNED], roles[UNTUNED]
+    rows = []
+    for row, counted in read:
+        difference, to_untuned = paired(counted, tuned), paired(counted, untuned)
+        rate, tried = _number(row["learning_rate"]), [[_number(v, math.inf) for v in line] for line in row["tuning"]]
+        if row["role"] not in (LOSS, TUNED, UNTUNED) or any(len(line) != len(made.grid) for line in tried):
+            raise ValueError(f"the row {row['name']!r:.60} has a role or rates that there are not")
+        rows.append(
+            Row(
+                name=_text(row["name"]), role=row["role"], formula=_text(row["formula"]), learning_rate=rate,
+                tuned=bool(row["tuned"]), at_edge=bool(row["tuned"]) and rate in (made.grid[0], made.grid[-1]),
+                values=tuple(_number(v, math.inf) for v in row["values"]), counted=counted, score=estimate(counted),
+                difference=difference, verdict=compared(difference), to_untuned=to_untuned,
+                untuned_verdict=compared(to_untuned), tuning=tuple(map(tuple, tried)), seconds=_number(row["seconds"]),
+            )
+        )  # fmt: skip
+    if record["kind"] not in NOUNS:
+        raise ValueError(f"there is no kind {record['kind']!r:.40}")
+    words = (_text(record["task"]), record["kind"], _text(record["metric"]), int(record["test_samples"]))
+    return Evaluation(*words, made, tuple(rows), _number(record["seconds"]))
+
+
+def _of_seeds(row: dict[str, Any], protocol: Protocol) -> tuple[dict[str, Any], tuple[float, ...]]:
+    """A row and what each of its seeds counts."""
+    counted = tuple(map(_number, row["counted"]))
+    if not len(counted) == len(row["values"]) == protocol.seeds:
+        raise ValueError(f"the row {row['name']!r:.60} has not {_count(protocol.seeds, 'seed')}")
+    return row, counted
+
+
+def _number(value: Any, otherwise: float | None = None) -> float:
+    """A finite number; `otherwise` for null."""
+    if value is None and otherwise is not None:
+        return otherwise
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"{value!r:.40} is not a finite number")
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r:.40} is not text")
+    return value
 
 
 def _count(number: int, noun: str) -> str:

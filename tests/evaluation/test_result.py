@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import pytest
 
@@ -160,3 +162,43 @@ def test_without_pandas_one_line_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(EvaluationError, match="pip install pandas"):
         make_evaluation(BETTER).to_dataframe()
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "regression"])
+@pytest.mark.parametrize("protocol", [Protocol(seeds=3), Protocol(seeds=3, tune_lr=False, learning_rate=0.3)])
+def test_json_and_back(kind: str, protocol: Protocol) -> None:
+    found = make_evaluation(BETTER, SAME, WORSE, FALLEN, kind=kind, protocol=protocol)
+    assert Evaluation.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_json_and_back_with_one_seed() -> None:
+    protocol = Protocol(seeds=1, rates=[0.01 * k for k in range(1, 14)])
+    found = make_evaluation(make_row("one", (0.05,)), protocol=protocol)
+    again = Evaluation.from_json(json.loads(json.dumps(found.to_json())))
+    assert str(again) == str(found)
+
+
+def test_what_follows_from_the_seeds_is_not_believed() -> None:
+    record = make_evaluation(WORSE).to_json()
+    record["rows"][0] |= {"verdict": "better", "score": {"mean": 0.0, "low": 0.0, "high": 0.0}, "at_edge": True}
+    record["verdicts"] = {"worse": "best of all"}
+    assert Evaluation.from_json(record) == make_evaluation(WORSE)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda r: r.pop("protocol"), lambda r: r["rows"].clear(), lambda r: r["rows"][0].pop("values"),
+        lambda r: r["rows"][0]["counted"].append(1.0), lambda r: r["rows"][0].update(counted=[None] * 3),
+        lambda r: r["rows"][0].update(name=7), lambda r: r.update(kind="ternary"), lambda r: r.update(rows=None),
+        lambda r: r["protocol"].update(seeds="3"), lambda r: r["rows"][0].update(tuning=[[1.0]]),
+        lambda r: r["rows"][0].update(role="king"), lambda r: r["rows"][1].update(role="loss"),
+    ],
+)  # fmt: skip
+def test_damaged_json(damage: Callable[[dict[str, Any]], object]) -> None:
+    record = json.loads(json.dumps(make_evaluation(BETTER).to_json()))
+    damage(record)
+    with pytest.raises(EvaluationError, match="not the values of an evaluation"):
+        Evaluation.from_json(record)
+    with pytest.raises(EvaluationError):
+        Evaluation.from_json([])
