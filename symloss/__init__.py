@@ -19,16 +19,17 @@ if TYPE_CHECKING:
     from symloss.losses.smoothing import AbsoluteCrossEntropy, LabelSmoothing, SparseLabelSmoothing
     from symloss.losses.storage import load
     from symloss.losses.symbolic import SymbolicLoss
+    from symloss.report.page import report
     from symloss.tasks.registry import load_task
     from symloss.tasks.task import Task
 
 __all__ = [
     "AbsoluteCrossEntropy", "Expression", "LabelSmoothing", "SearchResult", "Settings", "SparseLabelSmoothing",
     "SymbolicLoss", "Task", "analysis", "discover", "equivalent", "errors", "evaluate", "linear_loss", "load",
-    "load_run", "load_task", "losses", "parse", "plotting", "register", "resume", "tasks",
+    "load_run", "load_task", "losses", "parse", "plotting", "register", "report", "resume", "tasks",
 ]  # fmt: skip
 
-_ROOMS = ("analysis", "errors", "losses", "plotting", "tasks")
+_ROOMS = ("analysis", "errors", "losses", "plotting", "report", "tasks")
 _HOMES = {
     "discovery.result": ("SearchResult", "load_run"),
     "discovery.runs": ("discover", "resume"),

@@ -102,16 +102,16 @@ class Evaluation:
     def __str__(self) -> str:
         """The table, the verdicts, and notes on what the numbers mean."""
         verdicts = [f"{name}: {sentence}" for name, sentence in self.verdicts.items()]
-        blocks = ([self._heading()], self._table(), verdicts, list(self._notes()))
+        blocks = ([self.heading], self._table(), verdicts, list(self.notes))
         return "\n\n".join("\n".join(block) for block in blocks if block)
 
     def latex(self) -> str:
         """The table as a LaTeX tabular, with the intervals; names are escaped."""
         lines = []
         for row in self.rows:
-            difference = "reference" if row.role == TUNED else f"${self._interval(row.difference, signed=True)}$"
+            difference = "reference" if row.role == TUNED else f"${self.interval(row.difference, signed=True)}$"
             rate = f"{row.learning_rate:.3g}{'$^*$' if row.at_edge else ''}"
-            cells = (_escaped(row.name), rate, f"${self._interval(row.score)}$", difference, str(row.diverged))
+            cells = (_escaped(row.name), rate, f"${self.interval(row.score)}$", difference, str(row.diverged))
             lines.append(" & ".join(cells) + r" \\")
         head = rf"loss & rate & {self.metric_name} & difference & diverged \\"
         return "\n".join([r"\begin{tabular}{lrllr}", r"\hline", head, r"\hline", *lines, r"\hline", r"\end{tabular}"])
@@ -173,7 +173,9 @@ class Evaluation:
                 f"these are not the values of an evaluation ({said:.200}); make them anew with evaluate"
             ) from None
 
-    def _heading(self) -> str:
+    @property
+    def heading(self) -> str:
+        """What was measured and how, in one sentence."""
         p = self.protocol
         chosen = f"{len(p.grid)} learning rates tried on {_count(p.tuning_seeds, 'other seed')} and validation data"
         return (
@@ -185,10 +187,10 @@ class Evaluation:
         head = ("loss", "rate", f"{self.metric_name} [95 %]", f"minus {self._tuned}", "diverged", "seconds")
         cells = [head]
         for row in self.rows:
-            difference = "reference" if row.role == TUNED else self._interval(row.difference, signed=True)
+            difference = "reference" if row.role == TUNED else self.interval(row.difference, signed=True)
             rate = f"{row.learning_rate:.3g}{EDGE_MARK if row.at_edge else ' '}"
             counts = (str(row.diverged) if row.diverged else "-", f"{row.seconds:.1f}")
-            cells.append((row.name, rate, self._interval(row.score), difference, *counts))
+            cells.append((row.name, rate, self.interval(row.score), difference, *counts))
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         aligned = ["<", ">", "<", "<", ">", ">"]
         return [
@@ -227,6 +229,11 @@ class Evaluation:
             return f"; better than {untuned}, but so is {NOUNS[self.kind]} once its rate is tuned"
         return f"; better than {untuned}"
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the numbers mean, a sentence each."""
+        return tuple(self._notes())
+
     def _notes(self) -> Iterable[str]:
         p, several = self.protocol, sum(row.role == LOSS for row in self.rows) > 1
         if any(row.at_edge for row in self.rows):
@@ -261,7 +268,8 @@ class Evaluation:
         digits = "#.4g" if self.kind == "regression" else ".4f"
         return f"{value:{'+' if signed and value else ''}{digits}}"
 
-    def _interval(self, value: Estimate, signed: bool = False) -> str:
+    def interval(self, value: Estimate, signed: bool = False) -> str:
+        """A mean with its interval as text, as the table has it."""
         mean = self._number(value.mean, signed)
         if not value.bounded:
             return mean

@@ -1,0 +1,19 @@
+"""Reports of a run to send to others. The room is called like a function: `symloss.report(run, "page.html")`."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+
+class _Report(ModuleType):
+    """The room itself, so that `symloss.report` is both this package and the function."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        from symloss.report.page import report
+
+        return report(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Report

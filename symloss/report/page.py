@@ -1,0 +1,130 @@
+"""`report`: one self-contained HTML page for a run, to open from a disk, to print, or to send."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from symloss.discovery.result import SearchResult, load_run
+from symloss.errors import ReportError
+from symloss.report import contents, measured
+from symloss.tasks.task import Task
+
+GENERATOR = '<meta name="generator" content="symloss report">'
+"""By this a page is known as a report."""
+_HERE = Path(__file__).parent
+_HEAD = 2000  # bytes of a file in which that is looked for
+
+
+def report(
+    run: str | os.PathLike[str] | SearchResult,
+    path: str | os.PathLike[str],
+    *,
+    evaluation: str | os.PathLike[str] | None = None,
+    evaluate: bool = False,
+    task: Task | None = None,
+    n_jobs: int = 1,
+    overwrite: bool = False,
+) -> Path:
+    """Write one HTML file that shows a run: it opens without a network, prints, and holds every number that it shows.
+
+    The pick and the front with formulas, curves and trees; the comparison with the tuned task loss, where one was made;
+    what acts as label smoothing; how the search went; and how to do it again. Equal runs give equal files.
+
+    Args:
+        run: The directory of a run, finished or not, or what `discover` returned.
+        path: The HTML file to write.
+        evaluation: JSON file of `symloss evaluate --out` with losses of this run. Default: `evaluation.json` in the
+            directory of the run, if it is there.
+        evaluate: Measure the pick now: ten training seeds of the run's own training steps, every learning rate tuned.
+            The numbers are kept as `evaluation.json` in the directory of the run.
+        task: The task to evaluate on, where the run was on one of your own.
+        n_jobs: Workers of the evaluation.
+        overwrite: Whether a file that is no report may be replaced; an earlier report always is.
+
+    Returns:
+        Where the page is.
+
+    Raises:
+        RunError: If it is no run directory, or a file of it is damaged.
+        ReportError: If the page cannot be written, or an evaluation cannot be read or does not belong to the run.
+    """
+    place = check_place(path, overwrite)
+    if evaluate and evaluation is not None:
+        raise ReportError("an evaluation is either made or read: give evaluate or evaluation, not both")
+    result = run if isinstance(run, SearchResult) else load_run(run)
+    found = measured.make(result, task, n_jobs) if evaluate else measured.read(result, evaluation)
+    _write(place, page(result, found).encode("utf-8", "replace"))
+    return place
+
+
+def check_place(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
+    """The place of a page, once it is known that one may be written there.
+
+    Raises:
+        ReportError: If it may not.
+    """
+    place = Path(path)
+    if place.is_dir() or "\0" in str(place):
+        raise ReportError(f"{str(path)!r} is a directory; give the name of a file in it, such as report.html")
+    if not place.parent.is_dir():
+        raise ReportError(f"there is no directory {str(place.parent)!r} for {place.name!r}; make it first")
+    if place.exists() and not overwrite:
+        try:
+            with place.open("rb") as file:
+                earlier = GENERATOR.encode() in file.read(_HEAD)
+        except OSError as error:
+            raise ReportError(f"cannot read {str(path)!r}: {error.strerror}; give another file") from None
+        if not earlier:
+            raise ReportError(f"{str(path)!r} is there and is no report; give another name, or overwrite it")
+    return place
+
+
+def page(result: SearchResult, found: measured.Measured) -> str:
+    """The text of the page."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    told = contents.contents(result, found)
+    numbers = {identity: chart.numbers() for identity, chart in told["charts"].items()}
+    return environment.get_template("page.html").render(
+        told,
+        generator=Markup(GENERATOR),
+        policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+        style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        numbers=Markup(embedded_json(numbers)),
+    )
+
+
+def embedded_json(value: Any) -> str:
+    """JSON that may stand inside `<script type="application/json">`: no character in it can end the element."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _write(place: Path, content: bytes) -> None:
+    """Write the file beside its place, then move it there."""
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    try:
+        if place.exists() and not place.is_file():  # a pipe or a device
+            place.write_bytes(content)
+            return
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, os.path.realpath(place))
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise ReportError(f"cannot write {str(place)!r}: {error.strerror}; give another file") from None
