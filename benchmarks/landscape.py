@@ -7,8 +7,8 @@ training data and on the validation data, and of LeNet-5 on 256 images of 28 × 
 
 The plain loop is as lean as such a loop is: it writes w + a·d₁ + b·d₂ into the model and evaluates all samples at once,
 without gradients. For LeNet-5 the others do 11 × 11 points, and their time is multiplied. Values are checked to be the
-same. Ratios are those of runs in turn: the median, and in brackets the range. Plain power iteration with deflation, by double backward, stands beside the eigenvalues. Writes
-`benchmarks/results/landscape.*`.
+same. Plain power iteration with deflation, by double backward, stands beside the eigenvalues. Both sides of a ratio run
+in turn, several times: given are the median and, in brackets, the range. Writes `benchmarks/results/landscape.*`.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def power_iteration(model: nn.Module, data: Pair, count: int, steps: int) -> lis
 
 
 def compared(ours: Callable[[], Any], theirs: Callable[[], Any], share: float, repeats: int) -> tuple[Any, ...]:
-    """Least processor times of both, taken in turn, the middle ratio and its range, and what the last calls returned."""
+    """Least times of both, run in turn, the median of their ratios and the range, and what the last calls returned."""
     times = []
     for _ in range(repeats):
         start = time.process_time()
