@@ -71,8 +71,8 @@ def plain(model: nn.Module, data: Pair, directions: Any, points: int) -> np.ndar
 
 def with_loss_landscapes(model: nn.Module, data: Pair, points: int) -> None:
     """Its random plane, of the same kind; its directions are its own, so that the values are not compared."""
-    import loss_landscapes  # type: ignore[import-not-found]
-    from loss_landscapes.metrics import Loss  # type: ignore[import-not-found]
+    import loss_landscapes
+    from loss_landscapes.metrics import Loss
 
     loss_landscapes.random_plane(
         model, Loss(F.cross_entropy, *data), distance=1, steps=points, normalization="filter", deepcopy_model=True
