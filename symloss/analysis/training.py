@@ -119,8 +119,7 @@ def training_curves(
         (chosen[name],) = Protocol(rates=(rate,)).grid  # its own checks
     shown = checkpoints(int(steps))[1:]
     with Executor(task, n_jobs) as executor:
-        for entry in wanted:
-            check(task, protocol.settings, entry.name, entry.loss)
+        check(task, protocol.settings, {entry.name: entry.loss for entry in wanted}, n_jobs)
         jobs = [(e.name, e.loss, chosen[e.name], one, shown) for e in wanted for one in protocol.reported_seeds]
         rows = list(executor.map(_curve, protocol.settings, jobs))
     worst = worst_outcome(task, [value for row in rows for value in row])

@@ -7,6 +7,7 @@ import os
 import typing
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,6 +32,8 @@ ModelOptions = Annotated[
     list[str] | None,
     typer.Option("--model-option", metavar="NAME=VALUE", help="Option of the model, such as hidden=64,64. Repeatable."),
 ]
+Steps = Annotated[int, typer.Option(help="Training steps of each model.")]
+PlotFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Picture to write.", show_default=False)]
 SplitSeed = Annotated[int, typer.Option("--split-seed", min=0, help="Seed of the split of the data.")]
 Jobs = Annotated[int, typer.Option("--jobs", help="Workers; -1 takes one per core. Results do not depend on it.")]
 

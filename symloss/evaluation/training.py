@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import cloudpickle
 import torch
 from torch import nn
 
@@ -21,14 +22,32 @@ from symloss.losses import resolve
 from symloss.population.state import logits
 from symloss.population.training import train, validation_metric
 from symloss.tasks.models import seeded
+from symloss.tasks.reading import carried
 from symloss.tasks.task import Task
 
 _EXPLODED = 1000.0
 
 
-def check(task: Task, settings: Settings, name: str, loss: nn.Module) -> None:
-    """Try a loss on one batch; see `check_loss`."""
-    check_loss(workspace(task, settings), name, loss)
+def check(task: Task, settings: Settings, losses: Mapping[str, nn.Module], n_jobs: int = 1) -> None:
+    """Try each loss on one batch, before anything is trained; see `check_loss`.
+
+    Raises:
+        EvaluationError: If there are several processes, and it cannot be sent to them.
+        LossError: If it cannot be used.
+    """
+    for name, loss in losses.items():
+        if n_jobs != 1:
+            _check_sendable(name, loss)
+        check_loss(workspace(task, settings), name, loss)
+
+
+def _check_sendable(name: str, loss: nn.Module) -> None:
+    try:
+        cloudpickle.dumps(loss)
+    except Exception as error:
+        raise EvaluationError(
+            f"loss {name!r} cannot be sent to other processes ({carried(error)}); use n_jobs=1"
+        ) from None
 
 
 def trial(
