@@ -18,6 +18,7 @@ from symloss.analysis.directions import unflat
 from symloss.analysis.lanczos import largest, tridiagonal
 from symloss.analysis.points import Metric, Points, Tensors
 from symloss.errors import EvaluationError, LossError
+from symloss.expression.showing import aligned
 from symloss.tasks.reading import carried
 
 _TOLERANCE = 1e-3
@@ -60,8 +61,7 @@ class Sharpness:
         rows.append(("trace", *(f"{s.trace:.4g} ± {s.trace_error:.2g}" for _, s in columns)))
         rows.append(("SAM", *(f"{s.sam:.4g}" for _, s in columns)))
         rows.append(("adaptive SAM", *(f"{s.adaptive_sam:.4g}" for _, s in columns)))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join("  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+        return "\n".join(aligned(rows))
 
 
 def sharpness(

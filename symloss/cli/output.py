@@ -35,10 +35,9 @@ def printable(text: str) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns aligned with spaces, under a heading."""
-    cells = [tuple(head), *map(tuple, rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in cells)
-    return "\n".join(line.rstrip() for line in lines)
+    from symloss.expression.showing import aligned
+
+    return "\n".join(aligned([head, *rows]))
 
 
 def check_picture(path: Path) -> None:
