@@ -1,6 +1,8 @@
 """What a loss does to a model: functions that return numbers, and the statement that follows from them."""
 
 from symloss.analysis.calibration import Calibration, calibration
+from symloss.analysis.explain import explain
+from symloss.analysis.explanation import Explanation
 from symloss.analysis.families import families
 from symloss.analysis.families_report import FamiliesReport
 from symloss.analysis.landscape import landscape
@@ -15,7 +17,7 @@ from symloss.analysis.surface import Landscape, load_landscape
 from symloss.analysis.training import TrainingCurves, training_curves
 
 __all__ = [
-    "Calibration", "FamiliesReport", "Landscape", "LearningRateReport", "Sharpness", "SharpnessComparison",
-    "SmoothingReport", "TrainingCurves", "calibration", "compare_sharpness", "families", "label_smoothing", "landscape",
-    "learning_rate", "load_landscape", "sharpness", "training_curves",
+    "Calibration", "Explanation", "FamiliesReport", "Landscape", "LearningRateReport", "Sharpness",
+    "SharpnessComparison", "SmoothingReport", "TrainingCurves", "calibration", "compare_sharpness", "explain",
+    "families", "label_smoothing", "landscape", "learning_rate", "load_landscape", "sharpness", "training_curves",
 ]  # fmt: skip

@@ -49,26 +49,31 @@ def sharpness(found: SharpnessComparison) -> Figure:
     )
     with rc_context(style.STYLE):
         for axes, (title, normalised) in zip(panels, views.items(), strict=True):
-            ratios(axes, found, normalised)
+            ratios(axes, found, {r.name: (r.name, normalised) for r in found.rows if r is not found.reference})
             axes.set_title(title)
         figure.legend(handles=panels[0].get_legend_handles_labels()[0], loc="outside upper left", ncols=2)
     return figure
 
 
-def ratios(axes: Axes, found: SharpnessComparison, normalised: bool) -> None:
-    """The ratio of each quantity to that of the task loss, a colour and a marker for each loss."""
-    others = [row for row in found.rows if row is not found.reference]
+def ratios(axes: Axes, found: SharpnessComparison, series: Mapping[str, tuple[str, bool]]) -> None:
+    """The ratio of each quantity to that of the task loss, a colour and a marker for each of the series.
+
+    Args:
+        axes: Where.
+        found: The comparison.
+        series: Labels to names of losses and whether logits are normalised.
+    """
     lowest = np.inf
-    for number, row in enumerate(others):
-        offset = 0.5 * ((number + 1) / (len(others) + 1) - 0.5)
+    for number, (label, (name, normalised)) in enumerate(series.items()):
+        offset = 0.5 * ((number + 1) / (len(series) + 1) - 0.5)
         for place, quantity in enumerate(QUANTITIES):
-            value = found.ratio(row.name, quantity, normalised)
+            value = found.ratio(name, quantity, normalised)
             reach = [[value.mean - value.low], [value.high - value.mean]] if value.bounded else None
             axes.errorbar(
                 value.mean, place + offset, xerr=reach, fmt=_MARKERS[number % len(_MARKERS)], markersize=4.5, capsize=3,
-                color=f"C{number}", label=intervals.short(row.name) if place == 0 else None,
+                color=f"C{number}", label=intervals.short(label) if place == 0 else None,
             )  # fmt: skip
-            lowest = min(lowest, value.low if value.bounded else value.mean)
+            lowest = np.nanmin([lowest, value.low, value.mean])
     reference = intervals.short(found.reference.name)
     axes.axvline(1.0, color="black", linewidth=1, linestyle="--", zorder=0.5, label=reference)
     axes.set_yticks(range(len(QUANTITIES)), QUANTITIES)
