@@ -29,7 +29,7 @@ def learning_rate(report: LearningRateReport) -> Figure:
 
     from symloss.plotting import figure as style
 
-    protocol, noun = report.evaluation.protocol, NOUNS[report.evaluation.kind]
+    protocol = report.evaluation.protocol
     record: dict[str, object] = {
         "loss": report.loss, "task": report.evaluation.task, "verdict": report.verdict,
         "learning rate": f"{protocol.learning_rate:g}", "steps": protocol.steps, "batch": protocol.batch_size,

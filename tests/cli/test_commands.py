@@ -22,6 +22,7 @@ from symloss.cli import (
     discover,
     draw,
     evaluate,
+    explain,
     landscape,
     latex,
     losses,
@@ -39,7 +40,7 @@ from symloss.discovery.settings import Settings
 from symloss.evaluation import fit
 from tests.cli.conftest import SMALL, Cli
 
-MODULES = (discover, resume, show, evaluate, simplify, latex, draw, plot, smoothing, landscape, tasks, losses)
+MODULES = (discover, resume, show, evaluate, explain, simplify, latex, draw, plot, smoothing, landscape, tasks, losses)
 
 
 class TestHelp:
