@@ -150,7 +150,9 @@ class Explanation:
         verdict = told.get(compared(report.tuned_gain))
         tuned = f"with both rates tuned it is {verdict} {noun}" if verdict else "one seed decides nothing"
         if compared(report.gain) != "worse":
-            return f"At {rate} it gains nothing over {noun} that could be told from chance; {tuned}."
+            lost = compared(report.gain) == "better"
+            told_gain = f"is worse than {noun}" if lost else f"gains nothing over {noun} that could be told from chance"
+            return f"At {rate} it {told_gain}; {tuned}."
         share = report.share.mean
         of = "all" if share > 0.9 else "most" if share > 0.6 else "about half" if share > 0.4 else "a smaller part"
         source = "none of that is a larger step" if share < 0.1 else f"{of} of that is merely a larger step"
@@ -182,7 +184,10 @@ class Explanation:
         if verdict == "undecided":
             return "Undecided: it takes two seeds or more whose training does not diverge."
         link = "from" if verdict == "not distinguishable" else "than"
-        text = f"Its minima are {verdict} {link} those of {reference}"
+        text = f"By the largest curvature its minima are {verdict} {link} those of {reference}"
+        other = {"flatter": "sharper", "sharper": "flatter"}.get(verdict)
+        if against := [quantity for quantity in QUANTITIES[1:] if found.verdict(name, quantity) == other]:
+            text += f" (but {other} by {' and '.join(against)})"
         if not found.normalised:
             return f"{text}."
         fair = found.verdict(name, normalised=True)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from symloss.analysis.explanation import Explanation
+from symloss.analysis.sharpness_report import QUANTITIES
 from symloss.plotting import learning_rate, smoothing
 from symloss.plotting.sharpness import ratios
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_QUESTIONS = ("How large is its step?", "What does it gain?", "How flat are its minima?")
+_LEGEND: Any = {"handlelength": 1.5, "frameon": True, "framealpha": 0.85, "edgecolor": "none"}
 
 
 def explanation(found: Explanation) -> Figure:
@@ -34,24 +38,24 @@ def explanation(found: Explanation) -> Figure:
         "batch": protocol.batch_size, "learning rate": f"{protocol.learning_rate:g}", "intervals": "95 %",
     }  # fmt: skip
     smooth, flat = found.smoothing, found.flatness
-    shape, size = ((2, 2), (6.8, 5.8)) if smooth is not None else ((1, 3), (9.6, 3.2))
+    shape, size = ((2, 2), (6.0, 5.6)) if smooth is not None else ((3, 1), (4.0, 7.2))
     figure, panels = style.new("Explanation", record, size, *shape)
     rest = [axes for row in panels for axes in row]
     with rc_context(style.STYLE):
         if smooth is not None:
-            axes = rest.pop(0)
-            smoothing.gradient(axes, smooth)
-            axes.set_title("Does it smooth labels?")
-            axes.legend(fontsize=7)
-        for axes, title in zip(
-            rest, ("How large is its step?", "What does it gain?", "How flat are its minima?"), strict=True
-        ):
-            axes.set_title(title)
+            smoothing.gradient(rest[0], smooth)
+            rest.pop(0).set_title("Does it smooth labels?")
         learning_rate.effective_rate(rest[0], report)
-        rest[0].legend(fontsize=7)
         learning_rate.gains(rest[1], report)
         views = {"as it is": False} | ({"normalised logits": True} if flat.normalised else {})
-        name = flat.rows[0].name
-        ratios(rest[2], flat, {label: (name, view) for label, view in views.items()})
-        rest[2].legend(fontsize=7)
+        ratios(rest[2], flat, {label: (flat.rows[0].name, view) for label, view in views.items()})
+        rest[2].set_ylim(len(QUANTITIES) + 0.4, -0.5)  # room for the legend
+        for axes, title in zip(rest, _QUESTIONS, strict=True):
+            axes.set_title(title)
+        for axes in (panels[0][0], rest[0]):
+            axes.legend(**_LEGEND)
+        series = rest[2].get_legend_handles_labels()[0][1:]
+        rest[2].legend(handles=series, loc="lower right", ncols=2, columnspacing=0.8, **_LEGEND)
+        rest[1].set_ylabel("gain and its parts")
+        rest[2].set_ylabel("measure of sharpness")
     return figure

@@ -45,12 +45,13 @@ def sharpness(found: SharpnessComparison) -> Figure:
     }  # fmt: skip
     views = {"models as they are": False} | ({"normalised logits": True} if found.normalised else {})
     figure, [panels] = style.new(
-        "Sharpness", record, (1.4 + 2.4 * len(views), 2.9), 1, len(views), sharex=True, sharey=True
+        "Sharpness", record, (1.6 + 2.2 * len(views), 2.9), 1, len(views), sharex=True, sharey=True
     )
     with rc_context(style.STYLE):
         for axes, (title, normalised) in zip(panels, views.items(), strict=True):
             ratios(axes, found, {r.name: (r.name, normalised) for r in found.rows if r is not found.reference})
             axes.set_title(title)
+        panels[0].set_ylabel("measure of sharpness")
         figure.legend(handles=panels[0].get_legend_handles_labels()[0], loc="outside upper left", ncols=2)
     return figure
 
