@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from symloss.analysis.explanation import Explanation
 from symloss.analysis.sharpness_report import QUANTITIES
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _QUESTIONS = ("How large is its step?", "What does it gain?", "How flat are its minima?")
-_LEGEND: Any = {"handlelength": 1.5, "frameon": True, "framealpha": 0.85, "edgecolor": "none"}
 
 
 def explanation(found: Explanation) -> Figure:
@@ -29,6 +28,7 @@ def explanation(found: Explanation) -> Figure:
         The figure.
     """
     from matplotlib import rc_context
+    from matplotlib.ticker import MaxNLocator
 
     from symloss.plotting import figure as style
 
@@ -49,13 +49,18 @@ def explanation(found: Explanation) -> Figure:
         learning_rate.gains(rest[1], report)
         views = {"as it is": False} | ({"normalised logits": True} if flat.normalised else {})
         ratios(rest[2], flat, {label: (flat.rows[0].name, view) for label, view in views.items()})
-        rest[2].set_ylim(len(QUANTITIES) + 0.4, -0.5)  # room for the legend
+        rest[2].set_ylim(len(QUANTITIES) + 0.9, -0.5)  # room for the legend
         for axes, title in zip(rest, _QUESTIONS, strict=True):
             axes.set_title(title)
+        low, high = panels[0][0].get_ylim()
+        if smooth is not None:
+            panels[0][0].set_ylim(low, high + 0.8 * (high - low))  # room for the legend
         for axes in (panels[0][0], rest[0]):
-            axes.legend(**_LEGEND)
-        series = rest[2].get_legend_handles_labels()[0][1:]
-        rest[2].legend(handles=series, loc="lower right", ncols=2, columnspacing=0.8, **_LEGEND)
+            axes.legend(loc="upper left")
+        rest[2].legend(handles=rest[2].get_legend_handles_labels()[0][1:], loc="lower right")
+        rest[0].set_ylabel(f"effective rate\n(times that of {found.noun})")
+        rest[1].xaxis.set_major_locator(MaxNLocator(3))
         rest[1].set_ylabel("gain and its parts")
-        rest[2].set_ylabel("measure of sharpness")
+        if smooth is None:
+            rest[2].set_ylabel("measure of sharpness")
     return figure
