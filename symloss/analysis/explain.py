@@ -15,6 +15,8 @@ from symloss.analysis.sharpness_comparison import compare_sharpness
 from symloss.analysis.smoothing import label_smoothing
 from symloss.errors import LossError, TaskError
 from symloss.evaluation.entries import TUNED, AnyLoss, entries
+from symloss.evaluation.protocol import Protocol
+from symloss.evaluation.training import check
 from symloss.expression.expression import Expression
 from symloss.expression.simplification import simplify
 from symloss.tasks.task import Task
@@ -73,10 +75,14 @@ def explain(
     """
     if task.test is None:
         raise TaskError(f"task {task.name!r} has no test data to measure on; give test=(X, y)")
-    tell = progress or (lambda part, line: None)
-    tell(FORMULA, "simplified, and compared with the known losses")
+    protocol = Protocol(
+        seeds, True, steps, batch_size, learning_rate, rates, tuning_seeds, momentum, nesterov, weight_decay, seed
+    )  # fmt: skip
     entry = entries(task, loss, True)[0]
     expression, module = getattr(entry.loss, "expression", None), entry.loss
+    check(task, protocol.settings, {entry.name: module}, n_jobs)
+    tell = progress or (lambda part, line: None)
+    tell(FORMULA, "simplified, and compared with the known losses")
     known = _known(module, task.kind)
     smaller = None
     if isinstance(expression, Expression):

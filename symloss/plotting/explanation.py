@@ -56,9 +56,9 @@ def explanation(found: Explanation) -> Figure:
         if smooth is not None:
             panels[0][0].set_ylim(low, high + 0.8 * (high - low))  # room for the legend
         for axes in (panels[0][0], rest[0]):
-            axes.legend(loc="upper left")
+            axes.legend(loc="upper left", frameon=True, framealpha=1.0, edgecolor="none")
         rest[2].legend(handles=rest[2].get_legend_handles_labels()[0][1:], loc="lower right")
-        rest[0].set_ylabel(f"effective rate\n(times that of {found.noun})")
+        rest[0].set_ylabel(f"effective rate\n(× {found.noun})")
         rest[1].xaxis.set_major_locator(MaxNLocator(3))
         rest[1].set_ylabel("gain and its parts")
         if smooth is None:
