@@ -55,6 +55,8 @@ def explanation(found: Explanation) -> Figure:
         low, high = panels[0][0].get_ylim()
         if smooth is not None:
             panels[0][0].set_ylim(low, high + 0.8 * (high - low))  # room for the legend
+        low, high = rest[0].get_ylim()
+        rest[0].set_ylim(low, high * (high / low) ** 0.4)
         for axes in (panels[0][0], rest[0]):
             axes.legend(loc="upper left", frameon=True, framealpha=1.0, edgecolor="none")
         rest[2].legend(handles=rest[2].get_legend_handles_labels()[0][1:], loc="lower right")
