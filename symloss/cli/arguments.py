@@ -7,6 +7,7 @@ import os
 import typing
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,6 +32,12 @@ ModelOptions = Annotated[
     list[str] | None,
     typer.Option("--model-option", metavar="NAME=VALUE", help="Option of the model, such as hidden=64,64. Repeatable."),
 ]
+Steps = Annotated[int, typer.Option(help="Training steps of each model.")]
+PlotFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Picture to write.", show_default=False)]
+TaskOption = Annotated[
+    str | None, typer.Option(help="Name of a task.", show_default="that of the first run directory, with its model")
+]
+NumbersFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Write every number there, as JSON.")]
 SplitSeed = Annotated[int, typer.Option("--split-seed", min=0, help="Seed of the split of the data.")]
 Jobs = Annotated[int, typer.Option("--jobs", help="Workers; -1 takes one per core. Results do not depend on it.")]
 
@@ -73,6 +80,25 @@ def read_task(name: str, model: str, options: Iterable[str] | None, split_seed: 
     from symloss.tasks import load_task
 
     return load_task(name, model, split_seed, **dict(_model_option(word) for word in options or ()))
+
+
+def task_or_that_of_run(
+    name: str | None, losses: Iterable[str], model: str, options: Iterable[str] | None, split_seed: int
+) -> Task:
+    """The task of these words; without a name that of the first run directory among the losses, with its model.
+
+    Raises:
+        TaskError: If there is neither.
+    """
+    from symloss.discovery.run_directory import RunDirectory
+    from symloss.discovery.runs import recorded_task
+
+    if name is not None:
+        return read_task(name, model, options, split_seed)
+    for loss in losses:
+        if os.path.isdir(loss):
+            return recorded_task(RunDirectory.open(loss).config(), loss)
+    raise TaskError("there is no task to train on; give one with --task, such as --task digits")
 
 
 def _model_option(word: str) -> tuple[str, Any]:

@@ -25,6 +25,7 @@ from symloss.cli import (
     discover,
     draw,
     evaluate,
+    explain,
     landscape,
     latex,
     losses,
@@ -50,7 +51,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in (discover, resume, show, evaluate, simplify, latex, draw, plot, smoothing, landscape, tasks, losses):
+for _module in (
+    discover, resume, show, evaluate, explain, simplify, latex, draw, plot, smoothing, landscape, tasks, losses,
+):  # fmt: skip
     _name = _module.__name__.rpartition(".")[2]
     app.command(_name, epilog=f"Example: [bold]{escape(_module.EXAMPLE)}[/bold]")(getattr(_module, _name))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shlex
 from collections.abc import Sequence
@@ -35,10 +36,9 @@ def printable(text: str) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns aligned with spaces, under a heading."""
-    cells = [tuple(head), *map(tuple, rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in cells)
-    return "\n".join(line.rstrip() for line in lines)
+    from symloss.expression.showing import aligned
+
+    return "\n".join(aligned([head, *rows]))
 
 
 def check_picture(path: Path) -> None:
@@ -49,6 +49,18 @@ def check_picture(path: Path) -> None:
         raise OutputError(f"a picture's name ends in {', '.join(PICTURES)}; received {str(path)!r}")
     if not path.parent.is_dir():
         raise OutputError(f"there is no directory {str(path.parent)!r} for {path.name!r}; make it first")
+
+
+def check_numbers(path: Path) -> None:
+    """Raise an OutputError unless a file can be written there, before any work is done for it."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise OutputError(f"{str(path)!r} is not a file that can be written; give one in a directory that exists")
+
+
+def save_numbers(values: dict[str, Any], path: Path) -> None:
+    """Write plain values as JSON."""
+    write(path, (json.dumps(values, indent=2) + "\n").encode())
+    print(f"wrote {path}")
 
 
 def save_figure(figure: Figure, path: Path, **metadata: str) -> None:

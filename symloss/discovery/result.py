@@ -15,6 +15,7 @@ from symloss.discovery.run_directory import RunDirectory
 from symloss.discovery.settings import Settings
 from symloss.errors import SearchError
 from symloss.expression.expression import Expression
+from symloss.expression.showing import data_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,10 +163,6 @@ class SearchResult:
         Raises:
             SearchError: If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise SearchError("to_dataframe needs pandas, which is absent; run: pip install pandas") from None
         front, pick = {c.id for c in self.front}, self.front[-1].id if self.front else None
         rows = [
             {
@@ -179,7 +176,7 @@ class SearchResult:
             "id", "generation", "complexity", "fitness", "stage", "reason", "duplicate_of", "seconds", "front", "pick",
             "expression",
         )  # fmt: skip
-        return pd.DataFrame(rows, columns=list(columns)).astype({"duplicate_of": "Int64"})
+        return data_frame(rows, SearchError, columns).astype({"duplicate_of": "Int64"})
 
 
 def load_run(directory: str | os.PathLike[str]) -> SearchResult:

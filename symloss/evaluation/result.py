@@ -11,6 +11,7 @@ from symloss.errors import EvaluationError
 from symloss.evaluation.entries import LOSS, NOUNS, TUNED
 from symloss.evaluation.protocol import Protocol
 from symloss.evaluation.statistics import Estimate
+from symloss.expression.showing import aligned, data_frame, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,18 +123,15 @@ class Evaluation:
         Raises:
             EvaluationError: If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise EvaluationError("to_dataframe needs pandas, which is absent; run: pip install pandas") from None
         if per_seed:
             seeds = self.protocol.reported_seeds
-            return pd.DataFrame(
+            lines = (
                 {"name": row.name, "seed": seed, self.metric_name: value, "diverged": not math.isfinite(value)}
                 for row in self.rows
                 for seed, value in zip(seeds, row.values, strict=True)
             )
-        return pd.DataFrame(
+            return data_frame(lines, EvaluationError)
+        rows = (
             {
                 "name": row.name, "role": row.role, "learning_rate": row.learning_rate, "at_edge": row.at_edge,
                 "mean": row.score.mean, "low": row.score.low, "high": row.score.high, "verdict": row.verdict,
@@ -143,6 +141,7 @@ class Evaluation:
             }
             for row in self.rows
         )  # fmt: skip
+        return data_frame(rows, EvaluationError)
 
     def to_json(self) -> dict[str, Any]:
         """Every number as plain values, ready for `json.dumps`; what is infinite or NaN is null."""
@@ -155,8 +154,8 @@ class Evaluation:
             "task": self.task, "kind": self.kind, "metric": self.metric_name, "test_samples": self.test_samples,
             "protocol": protocol, "rows": rows, "verdicts": self.verdicts, "seconds": self.seconds,
         }  # fmt: skip
-        plain: dict[str, Any] = _plain(values)
-        return plain
+        found: dict[str, Any] = plain(values)
+        return found
 
     def _heading(self) -> str:
         p = self.protocol
@@ -174,12 +173,7 @@ class Evaluation:
             rate = f"{row.learning_rate:.3g}{EDGE_MARK if row.at_edge else ' '}"
             counts = (str(row.diverged) if row.diverged else "-", f"{row.seconds:.1f}")
             cells.append((row.name, rate, self._interval(row.score), difference, *counts))
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        aligned = ["<", ">", "<", "<", ">", ">"]
-        return [
-            "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, aligned, widths, strict=True)).rstrip()
-            for line in cells
-        ]
+        return aligned(cells, "<><<>>")
 
     def _sentence(self, row: Row) -> str:
         d, metric = row.difference, self.metric_name
@@ -247,10 +241,7 @@ class Evaluation:
         return f"{value:{'+' if signed and value else ''}{digits}}"
 
     def _interval(self, value: Estimate, signed: bool = False) -> str:
-        mean = self._number(value.mean, signed)
-        if not value.bounded:
-            return mean
-        return f"{mean} [{self._number(value.low, signed)}, {self._number(value.high, signed)}]"
+        return value.text(lambda number: self._number(number, signed))
 
 
 def _count(number: int, noun: str) -> str:
@@ -259,11 +250,3 @@ def _count(number: int, noun: str) -> str:
 
 def _escaped(text: str) -> str:
     return "".join(_TEX.get(character, character) for character in text)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -22,6 +22,7 @@ from symloss.cli import (
     discover,
     draw,
     evaluate,
+    explain,
     landscape,
     latex,
     losses,
@@ -39,7 +40,7 @@ from symloss.discovery.settings import Settings
 from symloss.evaluation import fit
 from tests.cli.conftest import SMALL, Cli
 
-MODULES = (discover, resume, show, evaluate, simplify, latex, draw, plot, smoothing, landscape, tasks, losses)
+MODULES = (discover, resume, show, evaluate, explain, simplify, latex, draw, plot, smoothing, landscape, tasks, losses)
 
 
 class TestHelp:
@@ -373,6 +374,39 @@ class TestEvaluate:
             "only tuned cross-entropy was tuned"
             in cli("evaluate", "focal", "--task", "wine", "--no-tune", *self.OPTIONS).out
         )
+
+
+class TestExplain:
+    WORDS = ("--seeds", "2", "--steps", "5")
+
+    def test_one_page_a_picture_and_numbers(self, cli: Cli, tmp_path: Path) -> None:
+        words = ("abs(log(1.2*y*f))", "--task", "wine", "--model", "linear", "--plot", "e.png", "--out", "e.json")
+        status, out, err = cli("explain", *words, *self.WORDS)
+        assert status == 0
+        parts = ["formula", "learning rate", "label smoothing", "flatness"]
+        assert [line.split(":")[0] for line in err.splitlines()] == parts
+        numbers = json.loads((tmp_path / "e.json").read_text())
+        for sentence in numbers["sentences"].values():
+            assert sentence in " ".join(out.split())
+        assert numbers["formula"]["nearest"]["name"] == "absolute-cross-entropy, phi1 1.2"
+        assert numbers["label_smoothing"]["attractors"] == [pytest.approx(1 / 1.2)]
+        assert out.endswith("\nwrote e.png\nwrote e.json\n")
+        assert out.count("\n") < 60
+        assert (tmp_path / "e.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_task_of_the_run(self, cli: Cli, run: Path) -> None:
+        status, out, _ = cli("explain", str(run), *self.WORDS)
+        assert status == 0
+        assert " on wine: 2 seeds, 5 steps" in " ".join(out.split())
+
+    def test_interrupted(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+        def stop(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("symloss.analysis.sharpness_comparison.check", stop)
+        status, out, err = cli("explain", "focal", "--task", "wine", *self.WORDS)
+        assert (status, out) == (130, "")
+        assert err.splitlines()[-1] == "flatness: minima over 2 seeds"
 
 
 class TestLists:

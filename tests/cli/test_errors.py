@@ -61,6 +61,14 @@ BAD = {
     "landscape of an unknown part": ("landscape focal --task wine --part all", "train, valid or test"),
     "landscape of an unknown loss": ("landscape focall --task wine", "did you mean 'focal'"),
     "landscape at no rate": ("landscape focal --task wine --learning-rate -1", "learning rate"),
+    "explanation without a task": ("explain focal", "--task digits"),
+    "explanation on an unknown task": ("explain focal --task digitz", "did you mean 'digits'"),
+    "explanation of an unknown loss": ("explain focall --task wine", "did you mean 'focal'"),
+    "explanation of a loss of another kind": ("explain huber --task wine", "huber is for regression"),
+    "explanation into an unknown picture": ("explain focal --task wine --plot t.doc", "ends in .png"),
+    "explanation into no directory": ("explain focal --task wine --plot nowhere/t.png", "there is no directory"),
+    "explanation over a directory": ("explain focal --task wine --out .", "is not a file"),
+    "explanation over no seeds": ("explain focal --task wine --seeds 0", "seeds is a whole number"),
     "no task": ("evaluate focal", "--task digits"),
     "no seeds": ("evaluate focal --task wine --seeds 0", "seeds"),
     "evaluation over a directory": ("evaluate focal --task wine --out .", "is not a file"),
@@ -273,7 +281,11 @@ class TestRuns:
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "symloss-loss", "version": 99}', "\x00"])
     def test_damaged_loss(self, cli: Cli, tmp_path: Path, text: str) -> None:
         (tmp_path / "loss.json").write_text(text)
-        self.check(cli, tmp_path / "loss.json", "loss.json", ("show", "latex", "resume"))
+        self.check(cli, tmp_path / "loss.json", "loss.json", ("show", "latex", "resume", "explain --task wine"))
+
+    def test_loss_of_another_kind(self, cli: Cli, tmp_path: Path) -> None:
+        sl.SymbolicLoss("square(y - f)", "regression").save("loss.json")
+        self.check(cli, tmp_path / "loss.json", "of kind 'regression'", ("explain --task wine", "evaluate --task wine"))
 
 
 class TestDefects:
