@@ -1,4 +1,4 @@
-"""What studies share: where figures lie, cells that are computed once, intervals, and the losses that searches picked."""
+"""What studies share: where figures lie, cells that are computed once, intervals, and the losses that were found."""
 
 from __future__ import annotations
 

@@ -4,9 +4,9 @@
     python -m analysis.step_size --seeds 5
 
 `symloss.analysis.learning_rate` splits the gain over cross-entropy at the untuned rate 0.01 for the losses that five
-searches on the digits picked and for losses of the catalogue, on the digits and on 5000 MNIST images. Beside it stands
-what cross-entropy gains by tuning its rate alone, and what is left of each gain when both rates are tuned. Intervals are
-Student's, 95 %, over seeds, paired by seed. Writes `figures/step_size.json` and `.png`.
+searches on the digits picked and for losses of the catalogue, on the digits and on 5000 MNIST images. Beside it
+stand what cross-entropy gains by tuning its rate alone, and what is left of each gain when both rates are tuned.
+Intervals are Student's, 95 %, over seeds, paired by seed. Writes `figures/step_size.json` and `.png`.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ def main() -> None:
     """Command line."""
     options = records.arguments(__doc__)
     settings = {
-        "tasks": " and ".join(TASKS.values()), "steps": STEPS, "untuned rate": RATE, "batch": 128, "seeds": options.seeds,
-        "tuning": "13 rates per loss, on validation data, 3 other seeds", "losses": losses(),
+        "tasks": " and ".join(TASKS.values()), "steps": STEPS, "untuned rate": RATE, "batch": 128,
+        "seeds": options.seeds, "tuning": "13 rates per loss, on validation data, 3 other seeds", "losses": losses(),
     }  # fmt: skip
     keys = [f"{task}: {name}" for task in TASKS for name in losses()]
     record = records.computed("step_size", settings, keys, lambda key: cell(key, options.seeds), summary)
