@@ -154,9 +154,9 @@ def draw(record: dict[str, Any]) -> None:
             axes.set_title(name)
         for axes in panels[1][1:]:
             axes.tick_params(labelleft=False)
-        panels[1][1].set_xlabel("ratio to models trained with cross-entropy (below 1: flatter)")
+        panels[1][1].set_xlabel("ratio to models trained with cross-entropy (below 1: flatter, above 1: sharper)")
         figure.legend(handles=panels[1][0].get_legend_handles_labels()[0], loc="outside upper left", ncols=4)
-    figure.savefig(records.FIGURES / "flatness.png", dpi=150)
+    records.save(figure, "flatness")
 
 
 def _ratios(axes: Any, rows: dict[str, Any]) -> None:
@@ -171,6 +171,10 @@ def _ratios(axes: Any, rows: dict[str, Any]) -> None:
     axes.axvline(1, color="black", linewidth=0.8, zorder=0.5)
     axes.axhline(1.5, color="black", linewidth=0.6, linestyle=":")
     axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    ticks = [t for t in (1, 2, 5, 10, 20, 50) if low <= t <= high]
+    axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axes.minorticks_off()
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")

@@ -3,12 +3,13 @@
     python -m analysis.loss_families            # about ten minutes on one core; finished searches are kept
     python -m analysis.loss_families --seeds 2  # a quick look
 
-Five searches (25 candidates, 20 generations) on each of seven data sets (on MNIST two: each takes minutes). The ten best losses of each search, by its own
-validation metric, are grouped by their gradients at the outputs (`symloss.analysis.families`), the kinds of tasks
-apart: scale and writing do not matter. A family counts by the searches that found it, not by its losses. The primitives
-of the best are compared with those of the first generation, which is random: by the share of all operations, so that
-longer formulas do not count for more. What each search picked is evaluated on test data beside cross-entropy (squared
-error) with its rate tuned alike. Writes `figures/loss_families.json` and `.png`.
+Five searches (25 candidates, 20 generations) on each of seven data sets (on MNIST two: each takes minutes). The ten best
+losses of each search, by its own validation metric, are grouped by their gradients at the outputs
+(`symloss.analysis.families`), the kinds of tasks apart: scale and writing do not matter. A family counts by the searches
+that found it, not by its losses. The primitives of the best are compared with those of the first generation, which is
+random: by the share of all operations, so that longer formulas do not count for more. What each search picked is
+evaluated on test data beside cross-entropy (squared error) with its rate tuned alike. Writes
+`figures/loss_families.json` and `.png`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ TASKS = {
     "breast-cancer": "binary", "diabetes": "regression", "boston": "regression",
 }  # fmt: skip
 KINDS = {"multiclass": "target's probability", "binary": "probability p, label 1", "regression": "residual f − y"}
+COLOURS = ("#0072B2", "#882255", "#009E73", "#E69F00", "#CC79A7", "#D55E00", "#56B4E9")
 BUDGET = {"population_size": 25, "generations": 20}
 SLOW = {"mnist-5k": 2}  # how many searches at most
 BEST, DISTANCE, STEPS, TRAINING_SEEDS, SHOWN = 10, 0.15, 500, 10, 4
@@ -140,9 +142,7 @@ def draw(record: dict[str, Any]) -> None:
 
     from symloss.plotting import figure as style
 
-    colours = dict(
-        zip(TASKS, ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#CC79A7", "#D55E00", "#0072B2"), strict=True)
-    )
+    colours = dict(zip(TASKS, COLOURS, strict=True))
     shown = {k: v for k, v in record["settings"].items() if k != "versions"}
     figure, panels = style.new("Families of losses that searches find", shown, (8.6, 8.4), len(KINDS) + 1, SHOWN)
     with rc_context(style.STYLE):
@@ -160,14 +160,14 @@ def draw(record: dict[str, Any]) -> None:
         panels[-1][0].set_subplotspec(spec.get_gridspec()[len(KINDS), :])
         _operations_panel(panels[-1][0], record["summary"]["operations, percent"], style)
         _legend(figure, colours)
-    figure.savefig(records.FIGURES / "loss_families.png", dpi=150)
+    records.save(figure, "loss_families")
 
 
 def _family(axes: Any, family: Any, count: Counter[str], total: int, kind: str, colours: dict[str, str]) -> None:
     x, curves = _curves(family.gradients, kind)
     names, references = known(kind)  # type: ignore[arg-type]
     for member, curve in zip(family.members, curves, strict=True):
-        axes.plot(x, curve, color=colours[member.label.split(" ")[0]], alpha=0.5, linewidth=0.7)
+        axes.plot(x, curve, color=colours[member.label.split(" ")[0]], alpha=0.8, linewidth=0.8)
     axes.plot(x, _curves(references[names.index(family.nearest)][None], kind)[1][0], "k--", linewidth=1.1)
     axes.axhline(0, color="black", linewidth=0.6, zorder=0.5)
     match = family.nearest if family.name else f"nearest {family.nearest}"
@@ -222,7 +222,8 @@ def main() -> None:
     options = records.arguments(__doc__, seeds=5)
     settings = {
         "model": "MLP, 64 hidden units", **BUDGET, "best of each search": BEST, "distance": DISTANCE,
-        "training steps": STEPS, "training seeds of a pick": TRAINING_SEEDS, "searches per task": options.seeds, **{f"on {task}": n for task, n in SLOW.items()},
+        "training steps": STEPS, "training seeds of a pick": TRAINING_SEEDS, "searches per task": options.seeds,
+        **{f"on {task}": n for task, n in SLOW.items()},
     }  # fmt: skip
     searches = {task: min(SLOW.get(task, options.seeds), options.seeds) for task in TASKS}
     keys = [f"{task} {number}" for task in sorted(TASKS, key=SLOW.__contains__) for number in range(searches[task])]

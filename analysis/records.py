@@ -63,6 +63,20 @@ def lines(value: Any, depth: int = 2) -> str:
     return "{\n" + ",\n".join(inside) + f"\n{pad[:-1]}}}" + ("\n" if depth == 2 else "")
 
 
+def save(figure: Any, name: str) -> None:
+    """The picture figures/NAME.png, in 256 colours so that it stays small; what it records is kept."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    path, kept = FIGURES / f"{name}.png", PngInfo()
+    figure.savefig(path, dpi=150)
+    with Image.open(path) as picture:
+        for key, text in picture.text.items():  # type: ignore[attr-defined]
+            kept.add_itxt(key, text)
+        few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    few.save(path, optimize=True, dpi=(150, 150), pnginfo=kept)
+
+
 def interval(values: Sequence[float]) -> list[float]:
     """Mean and 95 % bounds, Student's."""
     found = estimate(values)

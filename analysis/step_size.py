@@ -96,7 +96,7 @@ def draw(record: dict[str, Any]) -> None:
         )
         panels[1][1].set_xlabel("lower test error than tuned\ncross-entropy (percentage points)")
         figure.legend(handles=panels[0][0].get_legend_handles_labels()[0], loc="outside upper left", ncols=4)
-    figure.savefig(records.FIGURES / "step_size.png", dpi=150)
+    records.save(figure, "step_size")
 
 
 def _parts(axes: Any, cells: list[dict[str, Any]], title: str, style: Any) -> None:
