@@ -3,12 +3,12 @@
     python -m analysis.loss_families            # about ten minutes on one core; finished searches are kept
     python -m analysis.loss_families --seeds 2  # a quick look
 
-Five searches (25 candidates, 20 generations) on each of seven data sets (on MNIST two: each takes minutes). The ten best
-losses of each search, by its own validation metric, are grouped by their gradients at the outputs
-(`symloss.analysis.families`), the kinds of tasks apart: scale and writing do not matter. A family counts by the searches
-that found it, not by its losses. The primitives of the best are compared with those of the first generation, which is
-random: by the share of all operations, so that longer formulas do not count for more. What each search picked is
-evaluated on test data beside cross-entropy (squared error) with its rate tuned alike. Writes
+Five searches (25 candidates, 20 generations) on each of seven data sets (on MNIST two: each takes minutes). The ten
+best losses of each search, by its own validation metric, are grouped by their gradients at the outputs
+(`symloss.analysis.families`), the kinds of tasks apart: scale and writing do not matter. A family counts by the
+searches that found it, not by its losses. The primitives of the best are compared with those of the first generation,
+which is random: by the share of all operations, so that longer formulas do not count for more. What each search picked
+is evaluated on test data beside cross-entropy (squared error) with its rate tuned alike. Writes
 `figures/loss_families.json` and `.png`.
 """
 
