@@ -18,7 +18,7 @@ TEXT = (ROOT / "analysis" / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_study_is_explained_with_its_command_and_its_figure() -> None:
-    commands = set(re.findall(r"`python -m (analysis\.\w+)`", TEXT))
+    commands = set(re.findall(r"`python -m (analysis\.[a-z_]+)`", TEXT))
     studies = {f"analysis.{path.stem}" for path in (ROOT / "analysis").glob("*.py") if "def main()" in path.read_text()}
     assert commands == studies
     assert all(importlib.util.find_spec(name) for name in commands)
