@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 import symloss as sl
 from symloss.errors import TaskError
-from symloss.evaluation.statistics import estimate
 from symloss.tasks.models import mlp, seeded
 
 DATA = Path("/usr/share/datasets/fashion-mnist")
@@ -100,12 +99,6 @@ def arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--draw", action="store_true", help="only draw again what is recorded")
     return parser.parse_args()
-
-
-def interval(values: list[float]) -> list[float]:
-    """Mean and 95 % bounds over seeds."""
-    found = estimate(values)
-    return [found.mean, found.low, found.high]
 
 
 def equalising(logits: Tensor, y: Tensor) -> Tensor:
