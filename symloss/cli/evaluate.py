@@ -42,8 +42,9 @@ def evaluate(
     Models are trained with each loss over seeds, its learning rate tuned. Tuned cross-entropy (squared error for
     regression) always runs beside them: beating an untuned one is no result.
     """
-    from symloss.cli.output import OutputError, write
+    from symloss.errors import OutputError
     from symloss.evaluation import evaluate as measure
+    from symloss.report.files import write
 
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise OutputError(f"{str(out)!r} is not a file that can be written; give one in a directory that exists")

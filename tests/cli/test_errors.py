@@ -15,7 +15,8 @@ import pytest
 
 import symloss as sl
 from symloss.cli import main as module
-from symloss.cli.output import OutputError, write
+from symloss.errors import OutputError
+from symloss.report.files import write
 from tests.cli.conftest import SMALL, Cli
 
 BAD = {
