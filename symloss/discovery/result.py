@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -171,6 +172,22 @@ class SearchResult:
         head = rf"nodes & {escape(self.metric_name)} & loss $\ell(y, f)$ \\"
         table = [r"\toprule", head, r"\midrule", "\n\\addlinespace\n".join(rows), r"\bottomrule"]
         return "\n".join([rf"\begin{{{environment}}}{{rrl}}", *table, rf"\end{{{environment}}}"])
+
+    def document(self, path: str | os.PathLike[str], overwrite: bool = False) -> list[Path]:
+        """Write a LaTeX document about the run and its figures: a `.tex` file or a directory.
+
+        See `symloss.report.latex` for what is in it, and for other losses.
+
+        Returns:
+            The files, the source first.
+
+        Raises:
+            SearchError: If nothing was evaluated before the search stopped.
+            OutputError: If a file is there already and `overwrite` is false, or cannot be written.
+        """
+        # the one look upwards, at the moment of writing: the room of reports knows this one
+        files: list[Path] = import_module("symloss.report.latex").document(self).write(path, overwrite)
+        return files
 
     def to_dataframe(self) -> pd.DataFrame:
         """All candidates as a table: one row each, with columns `front` and `pick` beside their properties.

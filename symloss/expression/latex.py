@@ -120,7 +120,8 @@ class Typesetter:
             arguments[widest] = named
 
     def _fits(self, piece: _Piece) -> bool:
-        return self.line == math.inf or max(map(width, piece.whole().text.split(_BREAK))) <= self.line
+        """Whether the last two lines do; those before them were looked at when they were the last."""
+        return self.line == math.inf or max(map(width, piece.whole().text.rsplit(_BREAK, 2)[-2:])) <= self.line
 
     def _named(self, piece: _Piece, always: bool = False) -> _Piece:
         """A piece that stands on one line: itself, or a name for its text."""

@@ -90,7 +90,7 @@ def width(formula: str) -> float:
         if token in ("^", "_"):
             return 0.72 * argument()
         if token == r"\frac":
-            return max(argument(), argument()) + 0.3
+            return max(argument(), argument()) + 0.4
         if token == r"\sqrt":
             return 1.0 + argument()
         return _WIDTHS.get(token, 0.53 * len(token.lstrip("\\")) + 0.17 * (len(token) > 1))

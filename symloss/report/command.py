@@ -18,15 +18,16 @@ def discover_command(config: RunConfig) -> str | None:
         config: Of a run.
 
     Returns:
-        The command without an `--out`; None if the task did not come from `load_task`.
+        The command without an `--out`; None if the run does not tell how `load_task` makes its task.
     """
-    recipe = config.task.get("recipe")
-    if not recipe or config.method != "evomal":
+    try:
+        recipe = config.task["recipe"]
+        words = ["symloss", "discover", str(recipe["name"]), "--model", str(recipe["model"])]
+        for name, value in dict(recipe["model_options"]).items():
+            words += ["--model-option", f"{name}={_value(value)}"]
+        words += ["--split-seed", str(recipe["seed"])]
+    except (KeyError, TypeError, ValueError):  # none, or a damaged one
         return None
-    words = ["symloss", "discover", str(recipe["name"]), "--model", str(recipe["model"])]
-    for name, value in dict(recipe.get("model_options", {})).items():
-        words += ["--model-option", f"{name}={_value(value)}"]
-    words += ["--split-seed", str(recipe["seed"])]
     settings, usual = config.settings.to_dict(), Settings().to_dict()
     for name, flag in _FLAGS.items():
         words += [flag, str(settings.pop(name))]

@@ -21,7 +21,7 @@ from symloss.expression.latex import to_lines
 from symloss.expression.latex_text import escape, literal
 from symloss.losses import catalogue
 from symloss.losses.resolve import loss as resolve
-from symloss.losses.symbolic import SymbolicLoss
+from symloss.plotting.surface import of_residual
 from symloss.report.command import discover_command
 from symloss.report.files import write
 
@@ -155,6 +155,8 @@ def document(
         SearchError: If nothing was evaluated before the search stopped.
     """
     if isinstance(what, SearchResult):
+        if kind not in (None, what.kind):
+            raise LossError(f"the run is of kind {what.kind!r}; wanted {kind!r}: give the formula of its loss instead")
         return _of_run(what, digits, seconds)
     module = resolve(what, kind or str(getattr(what, "kind", "multiclass")))
     expression = getattr(module, "expression", None)
@@ -176,7 +178,10 @@ def _of_run(result: SearchResult, digits: int, seconds: float) -> Document:
     )
     if best.scale != 1.0:
         intro += f" The search trained with {best.scale:.{digits}g} times this formula."
-    pictures = {"curves": _curves(best.loss), "front": Picture(plotting.front(result), _front_caption(result))}
+    pictures = {
+        "curves": _curves(best.loss, best.expression, _settings(result)),
+        "front": Picture(plotting.front(result), _front_caption(result)),
+    }
     if result.history:  # it may have been cut off in the first generation
         pictures["history"] = Picture(plotting.history(result), _history_caption(result))
     pictures |= _tree(best.expression)
@@ -194,16 +199,15 @@ def _of_run(result: SearchResult, digits: int, seconds: float) -> Document:
 def _of_loss(module: nn.Module, expression: Expression, digits: int, seconds: float) -> Document:
     kind, name = str(getattr(module, "kind", "multiclass")), getattr(module, "name", None)
     title, intro = "A loss of targets and predictions", ""
-    if name:
+    if isinstance(name, str) and catalogue.find(name):
         entry = catalogue.entry(name)
         title = f"The loss {escape(name)}"
-        intro = f"In full {escape(entry.equation)}. Source: {escape(entry.source)}."
+        intro = f"Summed over the outputs it is {escape(entry.equation)}. Source: {escape(entry.source)}."
     sections = {
         "The formula": f"{intro}\n{_formula(expression, kind, digits)}",
         "Its simplification": _derivation(expression.derivation(kind, digits, seconds)),
     }
-    owned = module if isinstance(module, SymbolicLoss) else SymbolicLoss(expression, kind)
-    return Document(title, sections, {"curves": _curves(module if name else owned), **_tree(expression)})
+    return Document(title, sections, {"curves": _curves(module, expression), **_tree(expression)})
 
 
 def _formula(expression: Expression, kind: str, digits: int) -> str:
@@ -236,7 +240,9 @@ def _derivation(found: Derivation) -> str:
     if steps:
         lines.append(found.latex())
     if found.rounding:
-        lines.append(rf"Rounding moves the last form of it by at most {100 * found.rounding:.2g}\,\% of its range.")
+        lines.append(
+            rf"With {found.digits} digits its last form moves by at most {100 * found.rounding:.2g}\,\% of its range."
+        )
     return "\n".join(lines)
 
 
@@ -279,17 +285,18 @@ def _plain(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _curves(module: nn.Module) -> Picture:
+def _curves(module: nn.Module, expression: Expression, settings: str = "") -> Picture:
     from symloss import plotting
 
     kind = str(getattr(module, "kind", "multiclass"))
     what = "the residual $f - y$" if kind == "regression" else "the predicted probability $f$ for both targets"
-    reference = _REFERENCE[kind]
-    return Picture(
-        plotting.loss_curves(module),
-        f"The loss and its derivative in the prediction, against {what}, beside {reference} scaled to the same mean "
-        "slope; each curve starts from its lowest value.",
-    )
+    lines = [
+        f"The loss and its derivative in the prediction, against {what}, beside {_REFERENCE[kind]} scaled to the same "
+        "mean slope; each curve starts from its lowest value."
+    ]
+    if kind == "regression" and not of_residual(expression):
+        lines.append("Right: both over targets and predictions, as the loss depends on more than the residual.")
+    return Picture(plotting.loss_curves(module), " ".join([*lines, settings]).strip())
 
 
 def _history_caption(result: SearchResult) -> str:
@@ -307,7 +314,7 @@ def _settings(result: SearchResult) -> str:
     """The settings that a caption must state."""
     s = result.settings
     recipe = result.config.task.get("recipe", {})
-    model = f" ({literal(str(recipe['model']))})" if "model" in recipe else ""
+    model = f" ({literal(str(recipe['model']))})" if recipe.get("model") else ""
     return (
         f"Task {literal(result.config.task['name'])}{model}, method {escape(result.config.method)}, seed {s.seed}, "
         f"population {s.population_size}, {s.refinement_steps if s.refine else 0} refinement and {s.fitness_steps} "
