@@ -14,9 +14,9 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         OutputError: If it cannot be written.
     """
-    place = Path(os.path.realpath(path))
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
+        place = Path(os.path.realpath(path))
+        temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
         if place.exists() and not place.is_file():  # a pipe or a device
             place.write_bytes(content)
             return

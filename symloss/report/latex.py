@@ -193,7 +193,7 @@ def _of_run(result: SearchResult, digits: int, seconds: float) -> Document:
         "What this does not show": _caveat(result),
         "To repeat the run": _repeat(result),
     }
-    return Document(rf"A loss found by symloss on {escape(task)}", sections, pictures)
+    return Document(rf"A loss found by symloss on {literal(task)}", sections, pictures)
 
 
 def _of_loss(module: nn.Module, expression: Expression, digits: int, seconds: float) -> Document:
@@ -264,13 +264,15 @@ def _repeat(result: SearchResult) -> str:
     if command is not None:
         text = f"On the versions below this command gives the same run, bit for bit:\n\n{_block(command)}"
     task = {name: value for name, value in result.config.task.items() if name != "recipe"}
-    rows: dict[str, Any] = {f"task: {name}": value for name, value in task.items()}
+    rows: dict[str, Any] = {f"task: {literal(name)}": value for name, value in task.items()}
     rows |= {name.replace("_", " "): value for name, value in result.settings.to_dict().items()}
     if result.learning_rate is not None:
         rows["learning rate used"] = result.learning_rate
     rows |= {"primitives": result.config.primitives, "stopped": result.stopped}
-    rows |= {f"version of {name}": number for name, number in result.versions.items()}
-    lines = [rf"{escape(name)} & \raggedright {literal(_plain(value))} \tabularnewline" for name, value in rows.items()]
+    rows |= {f"version of {literal(name)}": number for name, number in result.versions.items()}
+    lines = [
+        rf"\raggedright {name} & \raggedright {literal(_plain(value))} \tabularnewline" for name, value in rows.items()
+    ]
     columns = r"@{}p{0.3\linewidth}p{0.65\linewidth}@{}"
     table = [rf"\begin{{longtable}}{{{columns}}}", r"\toprule", *lines, r"\bottomrule", r"\end{longtable}"]
     return "\n".join([text, *table])

@@ -93,10 +93,10 @@ class TestLines:
 
     def test_sums_are_broken_and_parts_are_named(self) -> None:
         e = parse("log(1.2*y*f + 2.5*square(f) - 0.5*abs(y - 1.1*f))*0.5 + max(1.2*y, 2*log(f)) - y*f")
-        assert to_lines(e, line=22) == "\n".join([
+        assert to_lines(e, line=14) == "\n".join([
             r"\begin{aligned}",
-            r"\ell(y, f) &= 0.5 \, \log\left|u_{1}\right| + \max\left(1.2 \, y,\, 2 \, \log\left|f\right|\right) \\",
-            r"&\quad {}- y \, f \\",
+            r"\ell(y, f) &= 0.5 \, \log\left|u_{1}\right| \\",
+            r"&\quad {}+ \max\left(1.2 \, y,\, 2 \, \log\left|f\right|\right) - y \, f \\",
             r"u_{1} &= 1.2 \, y \, f + 2.5 \, f^2 - 0.5 \, \left|y - 1.1 \, f\right|",
             r"\end{aligned}",
         ])  # fmt: skip
