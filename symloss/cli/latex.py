@@ -19,6 +19,7 @@ def latex(
     loss: LossArgument,
     kind: KindOption = None,
     digits: Annotated[int, typer.Option(min=1, max=17, help="Significant digits of the weights.")] = 4,
+    seconds: Annotated[float, typer.Option(min=0, help="Most seconds for the simplification.")] = 5.0,
     derivation: Annotated[bool, typer.Option("--derivation", help="Print how it is simplified, step by step.")] = False,
     front: Annotated[bool, typer.Option("--front", help="Print the Pareto front of a run as a table.")] = False,
     document: Annotated[bool, typer.Option("--document", help="Write a document with figures.")] = False,
@@ -38,24 +39,26 @@ def latex(
     if out is not None and not document:
         raise OutputError("--out is where --document goes; give both, or send what is printed to a file with >")
     if document:
-        _write_document(loss, kind, digits, out, overwrite)
+        _write_document(loss, kind, digits, seconds, out, overwrite)
     elif front:
         from symloss.discovery.result import load_run
 
         print(load_run(loss).latex(digits=digits))
     elif derivation:
-        print(read_formula(loss, kind).derivation(kind, digits).latex())
+        print(read_formula(loss, kind).derivation(kind, digits, seconds).latex())
     else:
         from symloss.expression.latex import to_latex
 
         print(to_latex(read_formula(loss, kind), digits))
 
 
-def _write_document(loss: str, kind: str | None, digits: int, out: Path | None, overwrite: bool) -> None:
+def _write_document(
+    loss: str, kind: str | None, digits: int, seconds: float, out: Path | None, overwrite: bool
+) -> None:
     from symloss.discovery.result import load_run
     from symloss.report.latex import document
 
     name = re.sub(r"[^A-Za-z0-9]+", "-", Path(loss).stem).strip("-")[:40] if os.path.exists(loss) else ""
     what = load_run(loss) if os.path.isdir(loss) else read_loss(loss, kind)
-    for path in document(what, kind, digits).write(out or Path(f"{name or 'loss'}.tex"), overwrite):
+    for path in document(what, kind, digits, seconds).write(out or Path(f"{name or 'loss'}.tex"), overwrite):
         print(f"wrote {path}")

@@ -173,10 +173,16 @@ class SearchResult:
         table = [r"\toprule", head, r"\midrule", "\n\\addlinespace\n".join(rows), r"\bottomrule"]
         return "\n".join([rf"\begin{{{environment}}}{{rrl}}", *table, rf"\end{{{environment}}}"])
 
-    def document(self, path: str | os.PathLike[str], overwrite: bool = False) -> list[Path]:
-        """Write a LaTeX document about the run and its figures: a `.tex` file or a directory.
+    def document(
+        self, path: str | os.PathLike[str], overwrite: bool = False, digits: int = 4, seconds: float = 5.0
+    ) -> list[Path]:
+        """Write a LaTeX document about the run, and its figures beside it; see `symloss.report.latex.document`.
 
-        See `symloss.report.latex` for what is in it, and for other losses.
+        Args:
+            path: A file that ends in `.tex`, or a directory.
+            overwrite: Whether files that are there are replaced.
+            digits: Significant digits of the weights.
+            seconds: Most seconds for the derivation.
 
         Returns:
             The files, the source first.
@@ -186,7 +192,8 @@ class SearchResult:
             OutputError: If a file is there already and `overwrite` is false, or cannot be written.
         """
         # the one look upwards, at the moment of writing: the room of reports knows this one
-        files: list[Path] = import_module("symloss.report.latex").document(self).write(path, overwrite)
+        report = import_module("symloss.report.latex")
+        files: list[Path] = report.document(self, None, digits, seconds).write(path, overwrite)
         return files
 
     def to_dataframe(self) -> pd.DataFrame:

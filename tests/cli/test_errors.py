@@ -219,7 +219,7 @@ class TestRuns:
         for name in ("checkpoint.json", "best.json", "front.csv"):
             (run / name).unlink()
         (run / "candidates.jsonl").write_text("")
-        self.check(cli, run, "no candidate was evaluated", ("latex --document", "plot --out a.png"))
+        self.check(cli, run, "no candidate was evaluated", ("latex --document",))
         assert list(Path().glob("*.tex")) == []
 
     def test_recipe_that_is_no_table(self, cli: Cli, run: Path) -> None:

@@ -31,7 +31,7 @@ def overfull(log: str) -> list[str]:
 
 def test_a_run(result: SearchResult, tmp_path: Path) -> None:
     result = replace(result, versions={"symloss": "0.1.0", "torch": "2.0"})
-    files = result.document(tmp_path / "paper")
+    files = result.document(tmp_path / "paper", seconds=0.0)
     assert [file.name for file in files] == [
         "loss.tex", "loss-curves.pdf", "loss-front.pdf", "loss-history.pdf", "loss-tree.pdf",
     ]  # fmt: skip
@@ -47,7 +47,7 @@ def test_a_run(result: SearchResult, tmp_path: Path) -> None:
     ):
         assert part in text
     assert overfull(compile_latex(files[0])) == []
-    assert document(result).latex("loss") == text
+    assert document(result, seconds=0.0).latex("loss") == text
 
 
 def test_hostile_text(result: SearchResult, tmp_path: Path) -> None:
@@ -62,11 +62,11 @@ def test_hostile_text(result: SearchResult, tmp_path: Path) -> None:
     settings = replace(result.settings, device=WILD)
     config = replace(result.config, task=task, settings=settings)
     hostile = replace(result, config=config, stopped=WILD, versions={WILD: WILD})
-    (source, *_) = hostile.document(tmp_path)
+    (source, *_) = hostile.document(tmp_path, seconds=0.0)
     log = compile_latex(source)
     assert overfull(log) == []
     assert not (tmp_path / "pwned").exists()
-    assert "passwd" not in log.replace(str(tmp_path), "")
+    assert "(/etc" not in log  # no file of another place was opened
 
 
 def test_long_formulas(result: SearchResult, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_long_formulas(result: SearchResult, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("loss", ["huber", sl.parse("square(y - f)*y + 0.123456*f"), "square(y - f) + abs(f)*y"])
 def test_a_loss(loss: Any, tmp_path: Path) -> None:
-    files = document(loss, "regression", seconds=0.5).write(tmp_path / "50% a_b.tex")
+    files = document(loss, "regression", seconds=0.0).write(tmp_path / "50% a_b.tex")
     assert [file.name for file in files] == ["50% a_b.tex", "50-a-b-curves.pdf", "50-a-b-tree.pdf"]
     assert ("Ann. Math. Stat" in files[0].read_text()) == (loss == "huber")
 
