@@ -59,6 +59,10 @@ class EvaluationError(SymlossError, ValueError):
     """An evaluation of losses was asked for with options that it cannot have."""
 
 
+class OutputError(SymlossError):
+    """A file cannot be written."""
+
+
 def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
 

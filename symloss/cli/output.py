@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from symloss.errors import SymlossError
+from symloss.errors import OutputError
+from symloss.report.files import write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,10 +23,6 @@ PICTURES = (".png", ".svg", ".pdf", ".eps", ".jpg")
 """What figures can be written as."""
 
 FigureFile = Annotated[Path, typer.Option("--out", metavar="FILE", help=f"Picture to write: {', '.join(PICTURES)}.")]
-
-
-class OutputError(SymlossError):
-    """A file cannot be written."""
 
 
 def printable(text: str) -> str:
@@ -77,27 +73,6 @@ def save_figure(figure: Figure, path: Path, **metadata: str) -> None:
     figure.savefig(content, format=kind, **options)
     write(path, content.getvalue())
     print(f"wrote {path}")
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file beside its place, then move it there.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
-    place = Path(os.path.realpath(path))
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-    try:
-        if place.exists() and not place.is_file():  # a pipe or a device
-            place.write_bytes(content)
-            return
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(place)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def end_search(result: SearchResult) -> None:

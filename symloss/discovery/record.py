@@ -227,6 +227,8 @@ def _task(record: dict[str, Any]) -> dict[str, Any]:
     """The task of a run, whose parts fit together."""
     for name in ("name", "kind", "metric", "identity"):
         text(record[name])
+    if not isinstance(record.get("recipe", {}), dict):
+        raise ValueError(f"recipe is a table; received {record['recipe']!r:.40}")
     kind, outputs = record["kind"], whole(record["outputs"])
     if kind not in KINDS:
         raise ValueError(f"kind is one of {', '.join(KINDS)}; received {kind!r:.40}")

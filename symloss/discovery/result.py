@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +75,7 @@ class SearchResult:
         seconds: Computing time.
         learning_rate: Step size of the base optimiser that was used; with `scale_free` the one tuned for the task loss.
         directory: Where the run is kept, if it is.
+        versions: What computed it: symloss, python and the packages on which bits depend; empty where that is unknown.
     """
 
     config: RunConfig
@@ -82,6 +85,7 @@ class SearchResult:
     seconds: float
     learning_rate: float | None = None
     directory: Path | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:
@@ -147,15 +151,51 @@ class SearchResult:
         rule = f"> pick: {RULE.format(metric=self.metric_name)}"
         return "\n".join([heading, "", *lines, "", rule, ended])
 
-    def latex(self) -> str:
-        """The front as a LaTeX tabular, the pick's fitness in bold; weights to four digits."""
+    def latex(self, environment: str = "tabular", digits: int = 4) -> str:
+        r"""The front as a LaTeX table, the pick in bold; it needs amsmath and booktabs.
+
+        Args:
+            environment: `"tabular"`, or `"longtable"` for a front that may go over several pages.
+            digits: Significant digits of the weights.
+
+        Returns:
+            Complexity, fitness and formula of each member; long formulas go over several lines.
+        """
+        from symloss.expression.latex import to_cell
+        from symloss.expression.latex_text import escape
+
         rows = []
         for c in self.front:
-            fitness = f"{c.fitness:.4g}"
-            marked = rf"\textbf{{{fitness}}}" if c is self.best else fitness
-            rows.append(rf"{c.complexity} & {marked} & ${_rounded(c.expression).latex()}$ \\")
-        head = rf"nodes & {self.metric_name} & loss \\"
-        return "\n".join([r"\begin{tabular}{rrl}", r"\hline", head, r"\hline", *rows, r"\hline", r"\end{tabular}"])
+            numbers = [str(c.complexity), f"{c.fitness:.4g}"]
+            if c is self.best:
+                numbers = [rf"\textbf{{{number}}}" for number in numbers]
+            rows.append(" & ".join([*numbers, to_cell(c.expression, digits)]) + r" \\")
+        head = rf"nodes & {escape(self.metric_name)} & loss $\ell(y, f)$ \\"
+        table = [r"\toprule", head, r"\midrule", "\n\\addlinespace\n".join(rows), r"\bottomrule"]
+        return "\n".join([rf"\begin{{{environment}}}{{rrl}}", *table, rf"\end{{{environment}}}"])
+
+    def document(
+        self, path: str | os.PathLike[str], overwrite: bool = False, digits: int = 4, seconds: float = 5.0
+    ) -> list[Path]:
+        """Write a LaTeX document about the run, and its figures beside it; see `symloss.report.latex.document`.
+
+        Args:
+            path: A file that ends in `.tex`, or a directory.
+            overwrite: Whether files that are there are replaced.
+            digits: Significant digits of the weights.
+            seconds: Most seconds for the derivation.
+
+        Returns:
+            The files, the source first.
+
+        Raises:
+            SearchError: If nothing was evaluated before the search stopped.
+            OutputError: If a file is there already and `overwrite` is false, or cannot be written.
+        """
+        # the one look upwards, at the moment of writing: the room of reports knows this one
+        report = import_module("symloss.report.latex")
+        files: list[Path] = report.document(self, None, digits, seconds).write(path, overwrite)
+        return files
 
     def to_dataframe(self) -> pd.DataFrame:
         """All candidates as a table: one row each, with columns `front` and `pick` beside their properties.
@@ -196,6 +236,7 @@ def load_run(directory: str | os.PathLike[str]) -> SearchResult:
         seconds=checkpoint.seconds,
         learning_rate=checkpoint.learning_rate,
         directory=run.path,
+        versions=saved.versions if saved else {},
     )
 
 

@@ -132,6 +132,7 @@ class Search:
             stopped=stopped,
             seconds=self.saved.seconds,
             learning_rate=self.saved.learning_rate,
+            versions=self.saved.versions,
             directory=self.directory.path if self.directory else None,
         )
 

@@ -11,16 +11,13 @@ from symloss.errors import EvaluationError
 from symloss.evaluation.entries import LOSS, NOUNS, TUNED
 from symloss.evaluation.protocol import Protocol
 from symloss.evaluation.statistics import Estimate
+from symloss.expression.latex_text import escape
 from symloss.expression.showing import aligned, data_frame, plain
 
 if TYPE_CHECKING:
     import pandas as pd
 
 EDGE_MARK = "*"
-_TEX = {c: rf"\{c}" for c in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", "…": r"\ldots{}",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -112,9 +109,9 @@ class Evaluation:
         for row in self.rows:
             difference = "reference" if row.role == TUNED else f"${self._interval(row.difference, signed=True)}$"
             rate = f"{row.learning_rate:.3g}{'$^*$' if row.at_edge else ''}"
-            cells = (_escaped(row.name), rate, f"${self._interval(row.score)}$", difference, str(row.diverged))
+            cells = (escape(row.name), rate, f"${self._interval(row.score)}$", difference, str(row.diverged))
             lines.append(" & ".join(cells) + r" \\")
-        head = rf"loss & rate & {self.metric_name} & difference & diverged \\"
+        head = rf"loss & rate & {escape(self.metric_name)} & difference & diverged \\"
         return "\n".join([r"\begin{tabular}{lrllr}", r"\hline", head, r"\hline", *lines, r"\hline", r"\end{tabular}"])
 
     def to_dataframe(self, per_seed: bool = False) -> pd.DataFrame:
@@ -246,7 +243,3 @@ class Evaluation:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _escaped(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in text)

@@ -294,6 +294,29 @@ class TestFormulas:
         assert cli("latex", str(run)).out == cli("latex", str(run / "best.json")).out == expression.latex() + "\n"
         assert cli("latex", "huber").out.strip() == sl.losses.get("huber").expression.latex()
 
+    def test_parts_of_a_run(self, cli: Cli, run: Path) -> None:
+        result = sl.load_run(run)
+        assert cli("latex", str(run), "--front").out == result.latex() + "\n"
+        steps = cli("latex", str(run), "--derivation").out
+        assert steps.startswith("\\begin{align*}\n")
+        assert r"\ell(1, f)" in cli("latex", "abs(log(2*y*f))", "--kind", "multiclass", "--derivation").out
+
+    def test_document(self, cli: Cli, run: Path, tmp_path: Path) -> None:
+        status, out, _ = cli("latex", str(run), "--document", "--seconds", "0", "--out", "paper")
+        assert status == 0
+        files = [Path(line.removeprefix("wrote ")) for line in out.splitlines()]
+        assert sorted(files) == sorted(Path("paper").iterdir())
+        assert files[0] == Path("paper/loss.tex")
+        assert len(files) == 5
+        status, out, err = cli("latex", str(run), "--document", "--seconds", "0", "--out", "paper")
+        assert (status, out) == (2, "")
+        assert "exists" in err
+        assert cli("latex", str(run), "--document", "--seconds", "0", "--out", "paper", "--overwrite").status == 0
+        assert cli("latex", "focal", "--document", "--seconds", "0").out.startswith(
+            "wrote loss.tex\nwrote loss-curves.pdf\n"
+        )
+        assert cli("latex", str(run / "best.json"), "--document", "--seconds", "0").out.startswith("wrote best.tex\n")
+
 
 class TestPictures:
     def test_draw(self, cli: Cli, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 import symloss as sl
 from symloss.cli import main as module
-from symloss.cli.output import OutputError, write
+from symloss.errors import OutputError
+from symloss.report.files import write
 from tests.cli.conftest import SMALL, Cli
 
 BAD = {
@@ -52,6 +53,13 @@ BAD = {
     "unknown picture": ("draw f --out t.doc", "ends in .png"),
     "picture into no directory": ("draw f --out nowhere/t.png", "there is no directory 'nowhere'"),
     "picture over a directory": ("draw f --out .", "is a directory"),
+    "document into no directory": ("latex f --document --out nowhere/a.tex", "there is no directory 'nowhere'"),
+    "document that cannot be written": ("latex f --document --out /proc/symloss", "cannot write '/proc/symloss'"),
+    "document of a loss without a formula": ("latex label-smoothing --document", "has no formula"),
+    "document of a formula without f": ("latex y --document", "must contain the prediction f"),
+    "a place without a document": ("latex f --out a.tex", "--out is where --document goes"),
+    "two parts at once": ("latex f --derivation --document", "give one of them"),
+    "front of a formula": ("latex y*f --front", "is not a directory"),
     "smoothing of too few classes": ("smoothing focal --classes 1", "classes is a whole number from 2"),
     "smoothing of a loss for regression": ("smoothing huber", "kind 'multiclass' or 'binary'"),
     "smoothing of an unknown loss": ("smoothing focall", "did you mean 'focal'"),
@@ -213,7 +221,21 @@ class TestRuns:
 
     def test_empty(self, cli: Cli, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
-        self.check(cli, tmp_path / "empty", "empty")
+        self.check(cli, tmp_path / "empty", "empty", ("show", "resume", "latex --document", "latex --front"))
+
+    def test_nothing_evaluated(self, cli: Cli, run: Path) -> None:
+        for name in ("checkpoint.json", "best.json", "front.csv"):
+            (run / name).unlink()
+        (run / "candidates.jsonl").write_text("")
+        self.check(cli, run, "no candidate was evaluated", ("latex --document",))
+        assert list(Path().glob("*.tex")) == []
+
+    def test_recipe_that_is_no_table(self, cli: Cli, run: Path) -> None:
+        text = (run / "config.toml").read_text()
+        start, end = text.index("[task.recipe]"), text.index("[settings]")
+        text = text[:start] + text[end:]
+        (run / "config.toml").write_text(text.replace("[task]\n", "[task]\nrecipe = 'wine'\n"))
+        self.check(cli, run, "recipe is a table", ("show", "resume", "latex --document", "plot --out a.png"))
 
     def test_truncated(self, cli: Cli, run: Path) -> None:
         text = (run / "candidates.jsonl").read_text()

@@ -1,0 +1,1 @@
+"""Reports of a run or of a loss, to print and to send to others."""
