@@ -16,7 +16,14 @@ Data = Split | Dataset[Any] | tuple[Any, Any]
 """Data of one part: a pair (X, y), a torch `Dataset` of such pairs, or a `Split`."""
 
 
-def read_split(data: Data, part: str, kind: str, tokens: bool = False, dtype: torch.dtype = torch.float32) -> Split:
+def read_split(
+    data: Data,
+    part: str,
+    kind: str,
+    tokens: bool = False,
+    dtype: torch.dtype = torch.float32,
+    bytes_stay: bool = False,
+) -> Split:
     """Copy one part of a task's data into memory and check it.
 
     Args:
@@ -25,6 +32,7 @@ def read_split(data: Data, part: str, kind: str, tokens: bool = False, dtype: to
         kind: "multiclass", "binary" or "regression".
         tokens: Whether X holds integer tokens, which stay int64.
         dtype: Precision of everything that is not an index.
+        bytes_stay: Whether inputs of uint8 stay so.
 
     Returns:
         The split; its targets are int64 **[N]** or soft **[N, C]** for multiclass, **[N, 1]** otherwise.
@@ -44,7 +52,10 @@ def read_split(data: Data, part: str, kind: str, tokens: bool = False, dtype: to
         raise TaskError(f"{part} inputs must have shape [N, features, ...]; received {list(x.shape)}")
     _require_finite(y, f"{part} labels")
     y = y if y.is_floating_point() else y.to(torch.int64)
-    x = _tokens(x, part) if tokens else x.to(dtype)
+    if tokens:
+        x = _tokens(x, part)
+    elif not (bytes_stay and x.dtype == torch.uint8):
+        x = x.to(dtype)
     _require_finite(x, f"{part} inputs")
     y = _targets(y, part, kind, dtype)
     _require_finite(y, f"{part} labels")
