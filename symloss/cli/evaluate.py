@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from symloss.cli.arguments import Jobs, ModelOption, ModelOptions, SplitSeed, read_task
+from symloss.cli.arguments import Jobs
+from symloss.cli.task_options import TaskOptions, with_task
 from symloss.errors import TaskError
 
 if TYPE_CHECKING:
@@ -19,18 +20,18 @@ if TYPE_CHECKING:
 EXAMPLE = "symloss evaluate runs/digits focal --task digits --seeds 10 --steps 500"
 
 
+@with_task
 def evaluate(
     losses: Annotated[
         list[str], typer.Argument(metavar="LOSS...", help="Named losses, formulas, .json files or run directories.")
     ],
+    options: TaskOptions,
     task: Annotated[
-        str | None, typer.Option(help="Name of a task.", show_default="that of the first run directory, with its model")
+        str | None,
+        typer.Option(help="Name of a task, or a file.", show_default="that of the first run directory, with its model"),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Models trained with each loss, from different seeds.")] = 10,
     steps: Annotated[int, typer.Option(help="Training steps of each model.")] = 500,
-    model: ModelOption = "mlp",
-    model_option: ModelOptions = None,
-    split_seed: SplitSeed = 0,
     learning_rate: Annotated[float, typer.Option(help="Untuned rate, and the middle of the rates tried.")] = 0.01,
     momentum: Annotated[float, typer.Option(help="Momentum of SGD.")] = 0.0,
     tune: Annotated[bool, typer.Option("--tune/--no-tune", help="Tune the learning rate of each loss.")] = True,
@@ -47,7 +48,7 @@ def evaluate(
 
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise OutputError(f"{str(out)!r} is not a file that can be written; give one in a directory that exists")
-    own = _task_of_run(losses) if task is None else read_task(task, model, model_option, split_seed)
+    own = _task_of_run(losses) if task is None else options.load(task)
     listener = (lambda line: print(line, file=sys.stderr, flush=True)) if sys.stderr.isatty() else None
     found = measure(
         own, losses, seeds=seeds, tune_lr=tune, steps=steps, learning_rate=learning_rate, momentum=momentum,

@@ -36,7 +36,7 @@ class Augmentation:
         """
         if isinstance(ways, bool):
             return cls() if ways else None
-        words = [word.strip() for word in ways.split(",")] if isinstance(ways, str) else [ways]
+        words = [word.strip() for word in ways.split(",")] if isinstance(ways, str) else []
         if not words or set(words) - set(WAYS):
             raise TaskError(f"augment is True, 'crop', 'flip' or 'crop,flip'; received {ways!r:.60}")
         return cls("crop" in words, "flip" in words)

@@ -110,7 +110,8 @@ def _stratified(name: str, part: Array, y: Array, kind: str, size: int, generato
     for label, count in enumerate(counts):
         members = order[stratum[order] == label]
         rank[members] = np.arange(len(members)) < count
-    return part[rank.astype(bool)]
+    chosen: Array = part[rank.astype(bool)]
+    return chosen
 
 
 def _noisy(y: torch.Tensor, share: float, classes: int, generator: np.random.Generator) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +75,7 @@ def load_task(
     conditions = Conditions(train_samples, valid_samples, imbalance, label_noise, clean_validation)
     changes = Augmentation.named(augment)
     root = None if root is None else os.path.abspath(root)
-    reading = {"root": root, "image_size": image_size}
+    reading: dict[str, Any] = {"root": root, "image_size": image_size}
     data_set, place = _data_set(name, target, kind)
     data = data_set.load(**{option: value for option, value in reading.items() if value is not None})
     if changes is not None and data.x.ndim != 4:
@@ -97,6 +98,9 @@ def load_task(
 
 def _data_set(name: str | os.PathLike[str], target: str | None, kind: str | None) -> tuple[DataSet, str]:
     """The data set of a name or of a file, and what a recipe calls it."""
+    for option, value in (("target", target), ("kind", kind)):
+        if value is not None and not isinstance(value, str):
+            raise TaskError(f"{option} is a text; received {value!r:.60}")
     text = os.fspath(name)
     if Path(text).suffix.lower() in TABLES:
         path = os.path.abspath(text)
@@ -147,3 +151,7 @@ def _prepare(
     ys = (*conditions.label(ys[0], ys[1], classes, seed), ys[2])
     parts = tuple(map(Split, xs, ys))
     return parts[0], parts[1], parts[2]
+
+
+TASK_OPTIONS = frozenset(inspect.signature(load_task).parameters) - {"model_options"}
+"""Names of the arguments of `load_task`; what else it is given are options of the model."""

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from symloss.errors import TaskError
-from symloss.tasks.splits import Split
+from symloss.tasks.splits import Samples, Split
 
 Data = Split | Dataset[Any] | tuple[Any, Any]
 """Data of one part: a pair (X, y), a torch `Dataset` of such pairs, or a `Split`."""
@@ -179,7 +179,7 @@ def carried(error: BaseException) -> str:
     return text if len(text) <= 300 else text[:297] + "..."
 
 
-def class_count(splits: Iterable[Split], classes: int | None) -> int:
+def class_count(splits: Iterable[Split | Samples], classes: int | None) -> int:
     """Number of classes C: as declared, else the width of soft targets or one more than the largest label.
 
     Raises:

@@ -27,8 +27,8 @@ class DataSet:
 
     Args:
         name: Name for `load_task`.
-        loader: Function that returns inputs **[N, ...]** and targets **[N]**, not split, not scaled; or `Samples`, which
-            can say which samples are the official test part and which belong together. It has no arguments; if
+        loader: Function that returns inputs **[N, ...]** and targets **[N]**, not split, not scaled; or `Samples`,
+            which can say which samples are the official test part and which belong together. It has no arguments; if
             there is a folder, that is its first.
         kind: "multiclass", "binary" or "regression".
         samples: Number of samples N, if known beforehand.

@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from symloss.errors import TaskError
-from symloss.tasks.checks import check_augmentation, check_model, check_splits
 from symloss.tasks.architectures.sizes import unknown
+from symloss.tasks.checks import check_augmentation, check_model, check_splits
 from symloss.tasks.models import seeded
 from symloss.tasks.reading import Data, class_count, read_split
 from symloss.tasks.splits import Split

@@ -95,7 +95,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, K, H, W] -> [B, K', H', W']."""
-        return (self.body(x) + self.shortcut(x)).relu()
+        out: Tensor = (self.body(x) + self.shortcut(x)).relu()
+        return out
 
 
 class _WideBlock(nn.Module):

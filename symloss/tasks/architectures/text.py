@@ -51,9 +51,7 @@ def charcnn(
     )  # fmt: skip
 
 
-def gru(
-    shape: Sequence[int], outputs: int, vocabulary: int, embedding: int = 16, hidden: int = 64
-) -> nn.Sequential:
+def gru(shape: Sequence[int], outputs: int, vocabulary: int, embedding: int = 16, hidden: int = 64) -> nn.Sequential:
     """A gated recurrent unit over embedded tokens, its last state to one linear layer.
 
     r = σ(Wᵣx + Uᵣh + bᵣ + cᵣ), z = σ(W_z x + U_z h + b_z + c_z), n = tanh(Wₙx + bₙ + r ⊙ (Uₙh + cₙ)),
@@ -102,7 +100,7 @@ class Gru(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens [B, L] -> states [B, H]."""
         inputs = self.embedding(tokens) @ self.input_weight.t() + self.input_bias
-        state = inputs.new_zeros(len(tokens), self.state_weight.shape[1])
+        state: Tensor = inputs.new_zeros(len(tokens), self.state_weight.shape[1])
         for x, there in zip(inputs.unbind(1), (tokens != 0).unbind(1), strict=True):
             from_input = x.chunk(3, 1)
             from_state = (state @ self.state_weight.t() + self.state_bias).chunk(3, 1)

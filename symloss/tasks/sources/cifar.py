@@ -57,9 +57,7 @@ def cifar100(root: Path) -> Samples:
     return _load(root, ["train.bin"], "test.bin", "cifar-100-binary", 2, 100)
 
 
-_register = partial(
-    register, kind="multiclass", samples=60000, shape=(3, 32, 32), source="your files", folder=""
-)  # fmt: skip
+_register = partial(register, kind="multiclass", samples=60000, shape=(3, 32, 32), source="your files", folder="")
 
-_register("cifar10", cifar10, classes=10, install="data_batch_1.bin to data_batch_5.bin, test_batch.bin")
-_register("cifar100", cifar100, classes=100, install="train.bin, test.bin of the binary version")
+_register("cifar10", cifar10, classes=10, install="data_batch_1.bin ... data_batch_5.bin, test_batch.bin")
+_register("cifar100", cifar100, classes=100, install="train.bin, test.bin (the binary version)")

@@ -59,7 +59,7 @@ def load(root: Path) -> Samples:
 
 _register = partial(register, loader=load, kind="multiclass")
 _images = partial(_register, samples=70000, shape=(1, 28, 28), classes=10)
-_own = f"{NAMES[0]}, {NAMES[1]}, {NAMES[2]}, {NAMES[3]}; also as .gz"
+_own = "{train,t10k}-{images-idx3,labels-idx1}-ubyte, also .gz"
 
 _images("mnist", source="your files", install=_own, folder="")
 _images(

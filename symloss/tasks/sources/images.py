@@ -47,7 +47,9 @@ def load(root: Path, image_size: int = SIZE) -> Samples:
             f"of images ({', '.join(SUFFIXES[:3])}, ...) for each class"
         )
     origin = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path, _, _ in found]
-    arrays = cache.kept("images", (origin, image_size), lambda: {"x": np.stack([_read(p, image_size) for p, *_ in found])})
+    arrays = cache.kept(
+        "images", (origin, image_size), lambda: {"x": np.stack([_read(p, image_size) for p, *_ in found])}
+    )
     official = None if test is None else np.array([held for *_, held in found])
     return Samples(arrays["x"], np.array([label for _, label, _ in found]), test=official)
 

@@ -44,7 +44,7 @@ def table(path: Path, target: str | None = None, kind: str | None = None) -> Dat
     samples = TABLES[path.suffix.lower()](path, target)
     y = np.asarray(samples.y)
     labels = np.unique(y)
-    few = y.dtype.kind in "biu" or y.dtype.kind == "f" and bool((y == np.round(y)).all())
+    few = y.dtype.kind in "biu" or (y.dtype.kind == "f" and bool((y == np.round(y)).all()))
     if kind is None:
         classes = y.dtype.kind == "U" or (few and y.ndim == 1 and len(labels) <= FEW)
         kind = "regression" if not classes else "binary" if len(labels) == 2 else "multiclass"
