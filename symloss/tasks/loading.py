@@ -83,16 +83,17 @@ def load_task(
     classes = class_count([data], data_set.classes) if data_set.kind == "multiclass" else None
     factory = _factory(model, data, data_set, classes or 1, model_options)
     splits = _prepare(data, data_set, seed, conditions, classes or 2)
+    declared = None if classes == 1 else classes  # of one class the task says what is wrong
     task = Task(
-        factory, *splits, data_set.kind, data_set.name, classes=classes, tokens=data_set.tokens, augment=changes
+        factory, *splits, data_set.kind, data_set.name, classes=declared, tokens=data_set.tokens, augment=changes
     )
     if isinstance(factory, ModelFactory):
-        task.recipe = {"name": place, "model": factory.name, "seed": seed, "model_options": dict(model_options)}
-        given = reading | {"target": target, "kind": data_set.kind if place != data_set.name else None}
-        given |= vars(conditions) | {"augment": augment}
+        given = reading | vars(conditions) | {"augment": augment}
+        if place != data_set.name:
+            given |= {"target": target, "kind": data_set.kind}
         options = {option: value for option, value in given.items() if value not in (None, False, 0.0)}
-        if options:
-            task.recipe["options"] = options
+        recipe = {"name": place, "model": factory.name, "seed": seed, "model_options": dict(model_options)}
+        task.recipe = recipe | ({"options": options} if options else {})
     return task
 
 
