@@ -61,8 +61,8 @@ def kept(name: str, origin: object, make: Callable[[], Mapping[str, Array]]) -> 
 
 
 def _read(path: Path) -> dict[str, Array]:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
+        arrays = {name: held[name] for name in held.files}
     if str(arrays.pop(_CHECKSUM)) != _checksum(arrays):
         raise ValueError("wrong checksum")
     return arrays

@@ -47,8 +47,8 @@ def read_npz(path: Path, target: str | None = None) -> Samples:
 def _arrays(path: Path) -> dict[str, Array]:
     """All arrays of numbers or words, by their names in lower case."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name.lower(): np.asarray(file[name]) for name in file.files}
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
+            return {name.lower(): np.asarray(held[name]) for name in held.files}
     except ValueError as error:
         if "pickle" in str(error):
             raise TaskError(f"{path} holds objects, which could execute code; store numbers alone") from None

@@ -49,7 +49,7 @@ def table(path: Path, target: str | None = None, kind: str | None = None) -> Dat
         classes = y.dtype.kind == "U" or (few and y.ndim == 1 and len(labels) <= FEW)
         kind = "regression" if not classes else "binary" if len(labels) == 2 else "multiclass"
     if kind == "regression" and y.dtype.kind == "U":
-        raise TaskError(f"{path} has words such as {labels[0]!r:.60} for targets; regression needs numbers")
+        raise TaskError(f"{path} has words such as {str(labels[0])!r:.60} for targets; regression needs numbers")
     if kind != "regression" and y.ndim == 1:
         samples = _classes(path, samples, labels, kind)
     name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "table"
