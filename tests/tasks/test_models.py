@@ -197,7 +197,9 @@ def test_a_character_network_does_not_see_where_its_patterns_are():
     model = ModelFactory("charcnn", (12,), 3, {"vocabulary": 9, "widths": (2, 3)})()
     text = torch.randint(1, 9, (5, 4))
     zeros = torch.zeros(5, 4, dtype=torch.long)
-    assert torch.allclose(model(torch.cat([zeros, text, zeros], 1)), model(torch.cat([zeros[:, :3], text, zeros, zeros[:, :1]], 1)))
+    assert torch.allclose(
+        model(torch.cat([zeros, text, zeros], 1)), model(torch.cat([zeros[:, :3], text, zeros, zeros[:, :1]], 1))
+    )
 
 
 def test_widths_longer_than_the_text_are_refused():

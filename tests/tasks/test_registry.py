@@ -95,7 +95,9 @@ def test_parts_have_their_shares_and_are_stratified(name):
         if task.kind == "regression":
             assert abs(split.y.mean() - task.train.y.mean()) < 0.25
         else:
-            share, expected = (s.y.flatten().long().bincount(minlength=task.classes) / len(s) for s in (split, task.train))
+            share, expected = (
+                s.y.flatten().long().bincount(minlength=task.classes) / len(s) for s in (split, task.train)
+            )
             assert (share - expected).abs().max() < 0.03
 
 

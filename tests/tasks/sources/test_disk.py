@@ -212,7 +212,9 @@ def test_damaged_data_are_refused_in_one_line(case, tmp_path):
 
 
 def test_a_directory_must_be_given_and_only_where_one_is_read(tmp_path):
-    with pytest.raises(TaskError, match=r"'cifar10' is read from a directory of yours \(data_batch_1.*root=.*--data DIR"):
+    with pytest.raises(
+        TaskError, match=r"'cifar10' is read from a directory of yours \(data_batch_1.*root=.*--data DIR"
+    ):
         load_task("cifar10")
     with pytest.raises(TaskError, match="'wine' is not read from a directory; leave root="):
         load_task("wine", root=tmp_path)
