@@ -27,4 +27,4 @@ def tasks() -> None:
     if own:
         print("\nOn your disk, given with --data DIR; what the directory holds:")
         print(table(("task", "files"), [(task.name, task.install) for task in own]))
-    print("\nA .csv, .tsv or .npz file is a task too: symloss discover data.csv --target price")
+    print("\nA .csv, .tsv or .npz file is a task too: symloss discover data.csv --target y")

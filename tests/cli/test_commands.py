@@ -134,10 +134,10 @@ class TestDiscover:
             clean_validation=True,
         )  # fmt: skip
         write_images(tmp_path / "pictures")
-        assert cli("discover", "images", *"--data pictures --image-size 9 --augment flip".split()).status == 0
+        assert cli("discover", "images", "--data", "pictures", "--image-size", "9", "--augment", "flip").status == 0
         other = sl.load_task("images", root=tmp_path / "pictures", image_size=9, augment="flip")
         (tmp_path / "t.csv").write_text("".join(f"{i % 7},{i % 2},{i % 5}\n" for i in range(200)))
-        assert cli("discover", "t.csv", *"--target 2 --kind regression".split()).status == 0
+        assert cli("discover", "t.csv", "--target", "2", "--kind", "regression").status == 0
         third = sl.load_task(tmp_path / "t.csv", target="2", kind="regression")
         assert [task.identity() for task in seen] == [task.identity() for task in (expected, other, third)]
         assert [task.recipe for task in seen] == [task.recipe for task in (expected, other, third)]
@@ -154,7 +154,7 @@ class TestDiscover:
         monkeypatch.chdir(tmp_path / "elsewhere")
         directory = str(tmp_path / "runs" / "houses")
         assert cli("resume", directory, "--generations", "2").status == 0
-        assert "squared-error" in cli("evaluate", directory, "--seeds", "2", "--steps", "3").out
+        assert "houses" in cli("evaluate", directory, "--seeds", "2", "--steps", "3").out
         (tmp_path / "houses.csv").write_text((tmp_path / "houses.csv").read_text() + "1,1,1.5\n")
         answer = cli("resume", directory, "--generations", "3")
         assert answer.status == 2

@@ -16,7 +16,6 @@ from symloss.errors import TaskError
 from symloss.tasks import DataSet, Split, Task
 from symloss.tasks.models import takes_tokens
 
-
 LARGE = {
     name: {"train_samples": 3000, "valid_samples": 1000} for name in ("california", "fashion-mnist", "glyphs-62")
 } | {name: {"train_samples": 800, "valid_samples": 800} for name in ("languages", "surnames")}

@@ -87,6 +87,6 @@ def _draw(font: Any, character: str) -> Array | None:
 
 
 register(
-    "glyphs-62", load, kind="multiclass", samples=28742, shape=(1, SIZE, SIZE), classes=len(CHARACTERS), source="Debian",
+    "glyphs-62", load, kind="multiclass", samples=28742, shape=(1, SIZE, SIZE), classes=62, source="Debian",
     install="sudo apt-get install fonts-aenigma", folder="/usr/share/fonts/truetype/aenigma",
 )  # fmt: skip

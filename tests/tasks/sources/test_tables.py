@@ -100,7 +100,7 @@ def test_npz_archives_of_images_with_a_test_part(tmp_path):
     path = tmp_path / "mnist.npz"
     x = np.random.default_rng(0).integers(0, 256, size=(50, 6, 7), dtype=np.uint8)
     np.savez(path, x_train=x[:40], y_train=np.arange(40) % 2, x_test=x[40:], y_test=np.arange(10) % 2)
-    record, samples = read(path, kind="multiclass")
+    _, samples = read(path, kind="multiclass")
     assert samples.x.shape == (50, 1, 6, 7)
     assert samples.x.dtype == torch.uint8
     assert samples.test.sum() == 10
@@ -196,7 +196,7 @@ def test_a_cut_archive(tmp_path):
 
 
 def test_names_that_are_no_files(tmp_path):
-    with pytest.raises(TaskError, match="there is no file '/no/where.csv'"):
+    with pytest.raises(TaskError, match=r"there is no file '/no/where\.csv'"):
         load_task("/no/where.csv")
     with pytest.raises(TaskError, match="target and kind are for files; task 'wine' has its own"):
         load_task("wine", target="y")
