@@ -66,7 +66,7 @@ def discover(
     from symloss.discovery import runs
 
     own = options.load(task)
-    place = out or _free(Path("runs") / own.name)
+    place = out or _free(Path("runs") / own.name.partition(",")[0])
     with progress() as listener:
         result = runs.discover(
             own, out=place, guesses=guess or (), n_jobs=jobs, overwrite=overwrite, progress=listener, **settings

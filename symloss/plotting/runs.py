@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from symloss.discovery.archive import STAGES
 from symloss.discovery.result import SearchResult
 from symloss.errors import SearchError
-from symloss.tasks.conditions import Conditions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CONDITIONS = (*(field.name for field in fields(Conditions)), "augment")
 TIMED = ("propose", "fingerprint", "screen", "develop")
 
 
@@ -109,10 +106,7 @@ def front(result: SearchResult) -> Figure:
 def _record(result: SearchResult) -> dict[str, object]:
     """The settings that a reader asks for first; config.toml has all."""
     settings, task = result.settings, result.config.task
-    recipe = task.get("recipe", {})
-    model = recipe.get("model")
-    options = recipe.get("options", {})
-    conditions = {name.replace("_", " "): str(options[name]) for name in CONDITIONS if name in options}
+    model = task.get("recipe", {}).get("model")
     record: dict[str, object] = {
         "task": f"{task['name']}, {model}" if model else task["name"],
         "method": result.config.method,
@@ -124,7 +118,7 @@ def _record(result: SearchResult) -> dict[str, object]:
         "batch": settings.batch_size,
         "learning rate": f"{result.learning_rate or settings.learning_rate:.4g}",
     }
-    return record | conditions | ({"scale-free": "yes"} if settings.scale_free else {})
+    return record | ({"scale-free": "yes"} if settings.scale_free else {})
 
 
 def _shown(value: float) -> float:

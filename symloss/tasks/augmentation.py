@@ -41,6 +41,10 @@ class Augmentation:
             raise TaskError(f"augment is True, 'crop', 'flip' or 'crop,flip'; received {ways!r:.60}")
         return cls("crop" in words, "flip" in words)
 
+    def __str__(self) -> str:
+        """What is done, in words."""
+        return "augmented by " + " and ".join(["crops"] * self.crop + ["flips"] * self.flip)
+
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Changed images **[B, C, H, W]**, drawn by a generator on the CPU."""
         count, _, height, width = x.shape

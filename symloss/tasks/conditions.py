@@ -50,6 +50,16 @@ class Conditions:
         if not isinstance(self.clean_validation, bool):
             raise TaskError(f"clean_validation is True or False; received {self.clean_validation!r:.60}")
 
+    def __str__(self) -> str:
+        """What is asked for, in words; empty if nothing is."""
+        words = [
+            (self.train_samples, f"{self.train_samples} training samples"),
+            (self.valid_samples, f"{self.valid_samples} validation samples"),
+            (self.imbalance, f"imbalance {self.imbalance}"),
+            (self.label_noise, f"label noise {self.label_noise}{' in training' * self.clean_validation}"),
+        ]
+        return ", ".join(said for asked, said in words if asked)
+
     def check(self, kind: str, y: torch.Tensor) -> None:
         """Raise a TaskError if they ask for classes where there are none."""
         for name in ("imbalance", "label_noise"):

@@ -67,7 +67,7 @@ def load_task(
         **model_options: Options of the named model, such as `hidden=(64, 64)`.
 
     Returns:
-        The task, in memory, float32, on the CPU.
+        The task, in memory, float32, on the CPU. Its name tells the conditions, for whatever is measured on it.
 
     Raises:
         TaskError: If a name or option is unknown, the data are absent, or the model does not fit them.
@@ -84,9 +84,8 @@ def load_task(
     factory = _factory(model, data, data_set, classes or 1, model_options)
     splits = _prepare(data, data_set, seed, conditions, classes or 2)
     declared = None if classes == 1 else classes  # of one class the task says what is wrong
-    task = Task(
-        factory, *splits, data_set.kind, data_set.name, classes=declared, tokens=data_set.tokens, augment=changes
-    )
+    title = ", ".join(filter(None, (data_set.name, str(conditions), str(changes or ""))))
+    task = Task(factory, *splits, data_set.kind, title, classes=declared, tokens=data_set.tokens, augment=changes)
     if isinstance(factory, ModelFactory):
         given = reading | vars(conditions) | {"augment": augment}
         if place != data_set.name:

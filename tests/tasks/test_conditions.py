@@ -90,6 +90,14 @@ def test_a_seed_repeats_and_another_does_not():
     assert one.identity() == same.identity() != other.identity()
 
 
+def test_the_name_tells_the_conditions():
+    task = load_task("digits", label_noise=0.2, train_samples=60, valid_samples=50, imbalance=3, augment=True)
+    said = "60 training samples, 50 validation samples, imbalance 3, label noise 0.2, augmented by crops and flips"
+    assert task.name == f"digits, {said}"
+    assert load_task("wine", label_noise=0.1, clean_validation=True).name == "wine, label noise 0.1 in training"
+    assert load_task("digits", augment="flip").name == "digits, augmented by flips"
+
+
 def test_the_recipe_records_what_was_asked_for():
     assert "options" not in load_task("wine").recipe
     task = load_task("wine", label_noise=0.1, imbalance=2.0, train_samples=40, clean_validation=True)

@@ -42,10 +42,10 @@ def rows(split: Split) -> set[str]:
     return {hashlib.sha256(row.numpy().tobytes()).hexdigest() for row in split.x}
 
 
-# The contract: whoever registers a data set in symloss gets these for free
+# The contract: whoever registers a data set in symloss gets these for free (those on the user's disk: `test_disk`)
 
 
-@pytest.fixture(params=tasks.names())
+@pytest.fixture(params=[record.name for record in tasks.describe() if record.folder != ""])
 def name(request):
     return request.param
 
@@ -58,7 +58,7 @@ def test_the_record_tells_the_truth(name):
     assert record.classes in ((None,) if task.kind == "regression" else (None, task.classes))
     assert record.source
     assert record.install
-    assert task.name == name
+    assert task.name.partition(",")[0] == name
 
 
 def check_parts(task):

@@ -133,7 +133,7 @@ def _mat(path, **arrays):
 BAD = {
     "no directory": ("cifar10", lambda root: root.rename(root.with_name("moved")), "there is no directory"),
     "missing file": ("cifar10", lambda root: (root / "data_batch_3.bin").unlink(), "does not hold all of data_batch_1"),
-    "wrong magic": ("idx", lambda root: _write(_images_name(root), b"\x89PNG1234567890"), "not an IDX file: .* 89 50 4e"),
+    "wrong magic": ("idx", lambda root: _write(_images_name(root), b"\x89PNG12345678"), "not an IDX file: .* 89 50 4e"),
     "unknown type": ("idx", lambda root: _write(_images_name(root), b"\0\0\x07\x01\0\0\0\0"), "is not an IDX file"),
     "empty file": ("idx", lambda root: _write(_images_name(root), b""), "is not an IDX file: it begins with nothing"),
     "short head": ("idx", lambda root: _cut(_images_name(root), 9), "is not an IDX file"),
@@ -147,7 +147,7 @@ BAD = {
     ),
     "no values": (
         "idx",
-        lambda root: [_write(p, formats.idx(np.zeros((0, 4, 5)[: 3 - 2 * ("labels" in p.name)]))) for p in root.iterdir()],
+        lambda root: [_write(p, formats.idx(np.zeros((0, 4, 5)[: 1 + 2 * ("im" in p.name)]))) for p in root.iterdir()],
         "data hold no samples",
     ),
     "fewer labels": (
