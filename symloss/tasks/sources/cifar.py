@@ -14,6 +14,7 @@ from symloss.tasks.sources import files
 from symloss.tasks.splits import Array, Samples
 
 _PIXELS = 3 * 32 * 32
+_PICKLES = ("cifar-10-batches-py", "cifar-100-python")
 
 
 def read_binary(path: Path, labels: int, classes: int) -> tuple[Array, Array]:
@@ -41,7 +42,12 @@ def read_binary(path: Path, labels: int, classes: int) -> tuple[Array, Array]:
 
 
 def _load(root: Path, train: Sequence[str], test: str, folder: str, labels: int, classes: int) -> Samples:
-    paths = files.find(root, [*train, test], [folder])
+    try:
+        paths = files.find(root, [*train, test], [folder])
+    except TaskError as error:
+        if any((root / name).is_dir() for name in _PICKLES):
+            raise TaskError(f"{error}; pickles, the version for Python, are not read") from None
+        raise
     parts = [read_binary(path, labels, classes) for path in paths]
     official = np.repeat(np.arange(len(parts)) == len(parts) - 1, [len(y) for _, y in parts])
     return Samples(np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts]), test=official)

@@ -19,7 +19,8 @@ _DELIMITERS = (",", ";", "\t")
 def read_csv(path: Path, target: str | None = None) -> Samples:
     """Inputs **[N, D]**, which are numbers, and targets **[N]**, numbers or words.
 
-    The first row is a heading if none of its cells is a number. Without one, columns are called 1, 2, 3, ...
+    The first row is a heading if none of its cells is a number (columns without a name may have their place, 0, 1, 2,
+    ..., for one). Without a heading, columns are called 1, 2, 3, ...
 
     Args:
         path: The file, in UTF-8.
@@ -29,6 +30,8 @@ def read_csv(path: Path, target: str | None = None) -> Samples:
         TaskError: If a cell is empty, no number or not finite, or a row has another number of cells.
     """
     names, rows = _cells(path)
+    if names[0] == "" and [row[0] for _, row in rows] == [str(i) for i in range(len(rows))]:
+        raise TaskError(f"{path} numbers its rows in a first column without a name; write it without (index=False)")
     if target is not None and target not in names:
         raise unknown(f"column of {path.name!r}:", target, names)
     place = len(names) - 1 if target is None else names.index(target)
@@ -62,7 +65,7 @@ def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     for line, row in rows:
         if len(row) != width:
             raise TaskError(f"{path}, line {line}: {len(row)} cells, where the first row has {width}; make them equal")
-    heading = all(_number(cell) is None for cell in rows[0][1])
+    heading = _is_heading(rows[0][1])
     names = rows[0][1] if heading else [str(i + 1) for i in range(width)]
     if not rows[heading:]:
         raise TaskError(f"{path} has a heading and no rows; give a row for each sample")
@@ -70,6 +73,12 @@ def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         twice = next(name for name in names if names.count(name) > 1)
         raise TaskError(f"{path} has two columns {twice!r:.60}; give each a name of its own")
     return names, rows[heading:]
+
+
+def _is_heading(cells: Sequence[str]) -> bool:
+    """Whether no cell is a number, but for columns that are called by their place, 0, 1, 2, ..."""
+    numbers = [_number(cell) is not None for cell in cells]
+    return not all(numbers) and all(cell == str(i) for i, cell in enumerate(cells) if numbers[i])
 
 
 def _number(word: str) -> float | None:

@@ -170,6 +170,10 @@ BAD = {
         lambda root: _write(root / "train-labels-idx1-ubyte.gz", gzip.compress(b"x" * 99)[:12] + b"\xff" * 30),
         "is a damaged gzip file",
     ),
+    "version for Python": (
+        "cifar10", lambda root: [(root / "cifar-10-batches-py").mkdir(), (root / "test_batch.bin").unlink()],
+        "does not hold all of .*; pickles, the version for Python, are not read",
+    ),
     "odd length": ("cifar10", lambda root: _cut(root / "data_batch_2.bin", -1), "30729 bytes, no multiple of 3073"),
     "empty batch": ("cifar10", lambda root: _write(root / "test_batch.bin", b""), "it has 0 bytes"),
     "pickled batch": (

@@ -38,6 +38,14 @@ def test_a_csv_file(tmp_path, heading, delimiter):
     assert np.array_equal(samples.y.flatten().numpy(), REAL)
 
 
+def test_columns_that_are_called_by_their_place(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(text(WORDS, "0,1,2,label"))
+    samples = read(path)[1]
+    assert len(samples) == 40
+    assert samples.y.max() == 2
+
+
 def test_the_target_by_name_or_number(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text(text(REAL))
@@ -121,6 +129,7 @@ CSV = {
     "word among numbers": (text(REAL) + "1,2,three,4\n", {}, "line 42: 'three' in column 'c' is no number; encode"),
     "word among targets": (text(REAL) + "1,2,3,four\n", {}, "line 42: 'four' in column 'price' is no number"),
     "one column": ("a\n1\n2\n", {}, "has one column"),
+    "numbered rows": (",a,y\n0,5.5,1.5\n1,6.5,2.5\n", {}, r"numbers its rows .* write it without \(index=False\)"),
     "equal columns": ("a,a,y\n1,2,3\n", {}, "has two columns 'a'"),
     "one class": (text(["yes"] * 40), {}, r"one class only \(yes\) in 40 samples"),
     "one number": (text([3] * 40), {}, r"one class only \(3.0\) in 40 samples"),
