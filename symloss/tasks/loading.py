@@ -87,13 +87,18 @@ def load_task(
     title = ", ".join(filter(None, (data_set.name, str(conditions), str(changes or ""))))
     task = Task(factory, *splits, data_set.kind, title, classes=declared, tokens=data_set.tokens, augment=changes)
     if isinstance(factory, ModelFactory):
-        given = reading | vars(conditions) | {"augment": augment}
+        options = reading | vars(conditions) | {"augment": augment}
         if place != data_set.name:
-            given |= {"target": target, "kind": data_set.kind}
-        options = {option: value for option, value in given.items() if value not in (None, False, 0.0)}
-        recipe = {"name": place, "model": factory.name, "seed": seed, "model_options": dict(model_options)}
-        task.recipe = recipe | ({"options": options} if options else {})
+            options |= {"target": target, "kind": data_set.kind}
+        task.recipe = _recipe(place, factory.name, seed, model_options, options)
     return task
+
+
+def _recipe(name: str, model: str, seed: int, model_options: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `load_task` as plain values; options that are not in use are left out."""
+    used = {option: value for option, value in options.items() if value not in (None, False, 0.0)}
+    recipe: dict[str, Any] = {"name": name, "model": model, "seed": seed, "model_options": dict(model_options)}
+    return recipe | {"options": used} if used else recipe
 
 
 def _data_set(name: str | os.PathLike[str], target: str | None, kind: str | None) -> tuple[DataSet, str]:
