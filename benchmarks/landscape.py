@@ -30,8 +30,7 @@ from benchmarks.record import save
 from symloss.analysis import landscape, sharpness
 from symloss.analysis.directions import random_directions
 from symloss.analysis.points import Points
-from symloss.tasks import load_task
-from symloss.tasks.models import lenet5, seeded
+from symloss.tasks import lenet5, load_task, seeded
 
 GRID = 41
 Pair = tuple[Tensor, Tensor]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from symloss.losses.smoothing import AbsoluteCrossEntropy, LabelSmoothing, SparseLabelSmoothing
     from symloss.losses.storage import load
     from symloss.losses.symbolic import SymbolicLoss
-    from symloss.tasks.registry import load_task
+    from symloss.tasks.loading import load_task
     from symloss.tasks.task import Task
 
 __all__ = [
@@ -42,7 +42,7 @@ _HOMES = {
     "losses.smoothing": ("AbsoluteCrossEntropy", "LabelSmoothing", "SparseLabelSmoothing"),
     "losses.storage": ("load",),
     "losses.symbolic": ("SymbolicLoss",),
-    "tasks.registry": ("load_task",),
+    "tasks.loading": ("load_task",),
     "tasks.task": ("Task",),
 }
 

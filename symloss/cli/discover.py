@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from symloss.cli.arguments import Jobs, ModelOption, ModelOptions, SplitSeed, TaskArgument, read_settings, read_task
+from symloss.cli.arguments import Jobs, read_settings
+from symloss.cli.task_options import TaskArgument, TaskOptions, with_task
 from symloss.discovery.settings import Settings
 
 EXAMPLE = "symloss discover digits --population 25 --generations 20 --jobs 2 --out runs/digits"
@@ -23,11 +24,10 @@ def _option(panel: str, help: str, *names: str, **options: Any) -> Any:
 _run, _search, _training = (partial(_option, panel) for panel in ("Run", "Search", "Training"))
 
 
+@with_task
 def discover(
     task: TaskArgument,
-    model: ModelOption = "mlp",
-    model_option: ModelOptions = None,
-    split_seed: SplitSeed = 0,
+    options: TaskOptions,
     out: Annotated[
         Path | None, _run("Directory of the run.", metavar="DIR", show_default="runs/TASK, or runs/TASK-2, ...")
     ] = None,
@@ -65,8 +65,8 @@ def discover(
     from symloss.cli.progress import progress
     from symloss.discovery import runs
 
-    own = read_task(task, model, model_option, split_seed)
-    place = out or _free(Path("runs") / task)
+    own = options.load(task)
+    place = out or _free(Path("runs") / own.name.partition(",")[0])
     with progress() as listener:
         result = runs.discover(
             own, out=place, guesses=guess or (), n_jobs=jobs, overwrite=overwrite, progress=listener, **settings

@@ -7,31 +7,22 @@ from typing import Annotated
 
 import typer
 
-from symloss.cli.arguments import (
-    Jobs,
-    ModelOption,
-    ModelOptions,
-    NumbersFile,
-    SplitSeed,
-    Steps,
-    TaskOption,
-    task_or_that_of_run,
-)
+from symloss.cli.arguments import Jobs, NumbersFile, Steps
 from symloss.cli.output import check_numbers, save_numbers
+from symloss.cli.task_options import TaskOption, TaskOptions, with_task
 
 EXAMPLE = "symloss evaluate runs/digits focal --task digits --seeds 10 --steps 500"
 
 
+@with_task
 def evaluate(
     losses: Annotated[
         list[str], typer.Argument(metavar="LOSS...", help="Named losses, formulas, .json files or run directories.")
     ],
+    options: TaskOptions,
     task: TaskOption = None,
     seeds: Annotated[int, typer.Option(help="Models trained with each loss, from different seeds.")] = 10,
     steps: Steps = 500,
-    model: ModelOption = "mlp",
-    model_option: ModelOptions = None,
-    split_seed: SplitSeed = 0,
     learning_rate: Annotated[float, typer.Option(help="Untuned rate, and the middle of the rates tried.")] = 0.01,
     momentum: Annotated[float, typer.Option(help="Momentum of SGD.")] = 0.0,
     tune: Annotated[bool, typer.Option("--tune/--no-tune", help="Tune the learning rate of each loss.")] = True,
@@ -47,7 +38,7 @@ def evaluate(
         check_numbers(out)
     from symloss.evaluation import evaluate as measure
 
-    own = task_or_that_of_run(task, losses, model, model_option, split_seed)
+    own = options.load_or_recorded(task, losses)
     listener = (lambda line: print(line, file=sys.stderr, flush=True)) if sys.stderr.isatty() else None
     found = measure(
         own, losses, seeds=seeds, tune_lr=tune, steps=steps, learning_rate=learning_rate, momentum=momentum,

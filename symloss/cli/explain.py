@@ -6,31 +6,20 @@ from typing import Annotated
 
 import typer
 
-from symloss.cli.arguments import (
-    Jobs,
-    LossArgument,
-    ModelOption,
-    ModelOptions,
-    NumbersFile,
-    PlotFile,
-    SplitSeed,
-    Steps,
-    TaskOption,
-    task_or_that_of_run,
-)
+from symloss.cli.arguments import Jobs, LossArgument, NumbersFile, PlotFile, Steps
 from symloss.cli.output import check_numbers, check_picture, save_figure, save_numbers
+from symloss.cli.task_options import TaskOption, TaskOptions, with_task
 
 EXAMPLE = "symloss explain runs/digits --plot explained.png"
 
 
+@with_task
 def explain(
     loss: LossArgument,
+    options: TaskOptions,
     task: TaskOption = None,
     seeds: Annotated[int, typer.Option(help="Models trained with each loss, from different seeds.")] = 5,
     steps: Steps = 500,
-    model: ModelOption = "mlp",
-    model_option: ModelOptions = None,
-    split_seed: SplitSeed = 0,
     jobs: Jobs = 1,
     plot: PlotFile = None,
     out: NumbersFile = None,
@@ -48,7 +37,7 @@ def explain(
     from symloss.analysis import explain as ask
     from symloss.cli.progress import parts
 
-    own = task_or_that_of_run(task, [loss], model, model_option, split_seed)
+    own = options.load_or_recorded(task, [loss])
     with parts() as listener:
         found = ask(loss, own, seeds=seeds, steps=steps, n_jobs=jobs, progress=listener)
     print(found)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from symloss.cli.arguments import LossArgument, ModelOption, ModelOptions, PlotFile, SplitSeed, Steps, read_task
+from symloss.cli.arguments import LossArgument, PlotFile, Steps
 from symloss.cli.output import check_picture, save_figure
+from symloss.cli.task_options import TaskOptions, with_task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
 EXAMPLE = "symloss landscape runs/digits --task digits --against cross-entropy --plot landscape.png"
 
 
+@with_task
 def landscape(
     loss: LossArgument,
-    task: Annotated[str, typer.Option(help="Name of a task.")],
+    task: Annotated[str, typer.Option(help="Name of a task, or a file.")],
+    options: TaskOptions,
     against: Annotated[
         list[str] | None,
         typer.Option(
@@ -40,9 +43,6 @@ def landscape(
     learning_rate: Annotated[
         float | None, typer.Option(help="Of all losses.", show_default="tuned for each loss on validation data")
     ] = None,
-    model: ModelOption = "mlp",
-    model_option: ModelOptions = None,
-    split_seed: SplitSeed = 0,
     style: Annotated[str, typer.Option(help="contour or surface.")] = "contour",
     plot: PlotFile = None,
     out: Annotated[
@@ -63,7 +63,7 @@ def landscape(
     from symloss.plotting import landscape as draw
     from symloss.plotting.landscape import STYLES
 
-    own = read_task(task, model, model_option, split_seed)
+    own = options.load(task)
     data = {"train": own.train, "valid": own.valid, "test": own.test}.get(part)
     if data is None or style not in STYLES or directions not in ("random", "hessian"):
         raise EvaluationError(

@@ -26,6 +26,7 @@ from symloss.expression import primitives
 from symloss.expression.expression import Expression
 from symloss.expression.parsing import parse
 from symloss.tasks import Task, load_task
+from symloss.tasks.loading import TASK_OPTIONS
 
 Progress = bool | Callable[[GenerationEvent], object] | None
 
@@ -248,11 +249,13 @@ def recorded_task(config: RunConfig, directory: str | os.PathLike[str]) -> Task:
             "or evaluate with the task, in Python"
         )
     try:
-        options = dict(recipe["model_options"])
-        arguments = text(recipe["name"]), text(recipe["model"]), whole(recipe["seed"])
-        if set(recipe) != {"name", "model", "seed", "model_options"} or set(options) & set(recipe):
-            raise ValueError("it has name, model, seed and model_options, and nothing else")
-        task = load_task(*arguments, **options)
+        options, model_options = dict(recipe.get("options", {})), dict(recipe["model_options"])
+        arguments: tuple[Any, ...] = text(recipe["name"]), text(recipe["model"]), whole(recipe["seed"])
+        if set(recipe) - {"options"} != {"name", "model", "seed", "model_options"} or set(model_options) & TASK_OPTIONS:
+            raise ValueError("it has name, model, seed, model_options and options, and nothing else")
+        if not set(options) <= TASK_OPTIONS - set(recipe):
+            raise ValueError("it has options that load_task does not have")
+        task = load_task(*arguments, **(options | model_options))
     except SymlossError:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

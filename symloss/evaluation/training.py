@@ -162,7 +162,7 @@ def fit(
         )  # fmt: skip
         with seeded(seed):
             for number, index in enumerate(shared.batches(len(task.train), steps, seed)):
-                outputs = logits(model, model, task.train.x[index], twice=False).t()
+                outputs = logits(model, model, shared.inputs(shared.train, index), twice=False).t()
                 if not outputs.isfinite().all():
                     raise DivergedError(f"training diverged before step {number + 1}; use a smaller learning_rate")
                 optimiser.zero_grad()

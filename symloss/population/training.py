@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import RLock
@@ -183,7 +184,18 @@ class Workspace:
 
     def pick(self, split: Any, index: Tensor) -> tuple[Tensor, Tensor]:
         """Samples x [B, ...] and targets: class indices [B], or [C, B]."""
-        return split.x.index_select(0, index), self.target(split.y.index_select(0, index))
+        return self.inputs(split, index), self.target(split.y.index_select(0, index))
+
+    def inputs(self, split: Any, index: Tensor) -> Tensor:
+        """Samples x [B, ...]; those of the training part with the changes that the task makes to them.
+
+        The changes follow from the indices of the batch alone, and so are the same for every candidate and worker.
+        """
+        x: Tensor = split.x.index_select(0, index)
+        if split is not self.train or self.task.augment is None:
+            return x
+        seed = zlib.crc32(index.cpu().numpy().tobytes())
+        return self.task.augment(x, torch.Generator().manual_seed(seed))
 
     def target(self, y: Tensor) -> Tensor:
         """Targets as the engine has them: class indices [B], or [C, B]."""

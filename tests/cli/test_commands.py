@@ -39,6 +39,7 @@ from symloss.discovery.result import GenerationEvent, SearchResult
 from symloss.discovery.settings import Settings
 from symloss.evaluation import fit
 from tests.cli.conftest import SMALL, Cli
+from tests.tasks.sources.formats import write_images
 
 MODULES = (discover, resume, show, evaluate, explain, simplify, latex, draw, plot, smoothing, landscape, tasks, losses)
 
@@ -118,6 +119,51 @@ class TestDiscover:
         )  # fmt: skip
         assert Settings(**seen) == changed
         assert task.identity() == sl.load_task("wine", "mlp", 3, hidden=(7, 5), activation="tanh").identity()
+
+    def test_every_option_of_a_task_reaches_it(
+        self, cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        seen: list[sl.Task] = []
+        monkeypatch.setattr("symloss.discovery.runs.discover", lambda task, **o: seen.append(task) or sl.load_run(run))
+        words = (
+            "--split-seed 2 --train-samples 60 --valid-samples 20 --imbalance 2 --label-noise 0.25 --clean-validation "
+            "--model linear"
+        )
+        assert cli("discover", "wine", *words.split()).status == 0
+        expected = sl.load_task(
+            "wine", "linear", 2, train_samples=60, valid_samples=20, imbalance=2.0, label_noise=0.25,
+            clean_validation=True,
+        )  # fmt: skip
+        write_images(tmp_path / "pictures")
+        assert cli("discover", "images", "--data", "pictures", "--image-size", "9", "--augment", "flip").status == 0
+        other = sl.load_task("images", root=tmp_path / "pictures", image_size=9, augment="flip")
+        (tmp_path / "t.csv").write_text("".join(f"{i % 7},{i % 2},{i % 5}\n" for i in range(200)))
+        assert cli("discover", "t.csv", "--target", "2", "--kind", "regression").status == 0
+        third = sl.load_task(tmp_path / "t.csv", target="2", kind="regression")
+        assert [task.identity() for task in seen] == [task.identity() for task in (expected, other, third)]
+        assert [task.recipe for task in seen] == [task.recipe for task in (expected, other, third)]
+
+    def test_a_run_on_a_file_is_resumed_and_evaluated_from_anywhere(
+        self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "houses.csv").write_text(
+            "a,b,y\n" + "".join(f"{i % 7},{i % 5},{(i * i) % 11}.5\n" for i in range(90))
+        )
+        words = "discover houses.csv --train-samples 30 --generations 1 --seed 1 --model linear"
+        assert cli(*words.split(), *SMALL).status == 0
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        directory = str(tmp_path / "runs" / "houses")
+        assert cli("resume", directory, "--generations", "2").status == 0
+        assert "houses" in cli("evaluate", directory, "--seeds", "2", "--steps", "3").out
+        (tmp_path / "houses.csv").write_text((tmp_path / "houses.csv").read_text() + "1,1,1.5\n")
+        answer = cli("resume", directory, "--generations", "3")
+        assert answer.status == 2
+        assert "the task is not that of" in answer.err
+        (tmp_path / "houses.csv").unlink()
+        answer = cli("evaluate", directory)
+        assert answer.status == 2
+        assert "there is no file" in answer.err
 
     def test_defaults_are_those_of_the_library(self, cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         seen: dict[str, Any] = {}
@@ -436,12 +482,19 @@ class TestLists:
     def test_tasks(self, cli: Cli) -> None:
         status, out, _ = cli("tasks")
         assert status == 0
-        assert [line.split()[0] for line in out.splitlines()[1:]] == sl.tasks.names()
+        listed, *rest = out.split("\n\n")
+        assert [line.split()[0] for line in listed.splitlines()[1:]] == sl.tasks.names()
+        assert {line.split()[-1] for line in listed.splitlines()[1:]} <= {"ready", "absent", "disk"}
+        assert any("--data DIR" in part and "data_batch_1.bin" in part for part in rest)
+        assert max(map(len, out.splitlines())) <= 80
 
     def test_absent_tasks_say_what_brings_them(self, cli: Cli) -> None:
         sl.tasks.register("absent", list, kind="binary", package="no_such_package", install="pip install this")
         try:
-            assert "absent; run: pip install this" in cli("tasks").out
+            listed, absent, *_ = cli("tasks").out.split("\n\n")
+            assert next(line for line in listed.splitlines() if line.startswith("absent")).endswith("absent")
+            assert "absent" in absent
+            assert "pip install this" in absent
         finally:
             sl.tasks.unregister("absent")
 
