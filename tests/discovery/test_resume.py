@@ -248,8 +248,8 @@ def test_an_existing_run_is_not_overwritten_by_accident(whole: Whole, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"method": "magic"}, "unknown method 'magic'; there is: evomal"),
-        ({"method": []}, r"unknown method \[\]; there is: evomal"),
+        ({"method": "magic"}, "unknown method 'magic'; there is: evomal, random, gp-lfl"),
+        ({"method": []}, r"unknown method \[\]; there is: evomal, random, gp-lfl"),
         ({"guesses": 3}, "guesses are Expressions or their texts; received 3"),
         ({"callbacks": 3}, "callbacks are functions; received 3"),
         ({"callbacks": [3]}, "callbacks are functions; received 3"),
