@@ -9,6 +9,7 @@ from typing import Any
 from symloss.discovery.genetic import evomal, gp_lfl, random_search
 from symloss.discovery.proposal import Propose
 from symloss.discovery.stages import Stages
+from symloss.discovery.taylorglo import TaylorGLO
 
 
 @dataclass(frozen=True)
@@ -32,5 +33,6 @@ METHODS: dict[str, Method] = {
     "evomal": Method("genetic programming, weights refined", lambda: evomal),
     "random": Method("random expressions, weights refined", lambda: random_search),
     "gp-lfl": Method("genetic programming with every weight 1", lambda: gp_lfl, {"refine": False}),
+    "taylorglo": Method("Taylor polynomials, tuned by CMA-ES", TaylorGLO, {"refine": False}),
 }
 """Every method by name."""

@@ -34,7 +34,7 @@ def current_versions() -> dict[str, str]:
         own = "unknown"
     return {
         "symloss": own, "python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__,
-        "numba": version("numba"),
+        "numba": version("numba"), "cma": version("cma"),
     }  # fmt: skip
 
 
