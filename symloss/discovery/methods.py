@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from symloss.discovery.genetic import evomal, gp_lfl, random_search
+from symloss.discovery.ml3 import STAGES as ML3_STAGES
+from symloss.discovery.ml3 import ml3
 from symloss.discovery.proposal import Propose
 from symloss.discovery.stages import Stages
 from symloss.discovery.taylorglo import TaylorGLO
@@ -34,5 +36,6 @@ METHODS: dict[str, Method] = {
     "random": Method("random expressions, weights refined", lambda: random_search),
     "gp-lfl": Method("genetic programming with every weight 1", lambda: gp_lfl, {"refine": False}),
     "taylorglo": Method("Taylor polynomials, tuned by CMA-ES", TaylorGLO, {"refine": False}),
+    "ml3": Method("loss networks, learnt by refinement alone", lambda: ml3, stages=ML3_STAGES),
 }
 """Every method by name."""

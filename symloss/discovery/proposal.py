@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from numpy.random import RandomState
 
@@ -18,14 +19,14 @@ class Proposal:
     """A loss that a method wants judged.
 
     Args:
-        expression: The candidate.
+        expression: The candidate, an `Expression` or whatever loss the method is about.
         known: The member that it is bit for bit and whose fitness is its own: an elite or a reproduction.
         exempt: Whether the fingerprint decides nothing about it: it is judged also without a gradient or beside a twin.
         refine: Whether its weights are to be refined. What is exempt and not refined goes to training as it is,
             unscreened.
     """
 
-    expression: Expression
+    expression: Any
     known: Individual | None = None
     exempt: bool = False
     refine: bool = True

@@ -15,6 +15,7 @@ from symloss.discovery.run_directory import RunDirectory
 from symloss.discovery.settings import Settings
 from symloss.errors import SearchError
 from symloss.expression.expression import Expression
+from symloss.losses.network import LossFunction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,7 @@ class GenerationEvent:
         rejected = sum(counts.values()) - counts.get("evaluated", 0) - counts.get("duplicate", 0)
         best, formula = "none yet", ""
         if self.best is not None:
-            best = f"{self.best.fitness:.4g} ({self.best.complexity} nodes)"
+            best = f"{self.best.fitness:.4g} ({self.best.complexity} {self.best.unit})"
             formula = f"  {readable(self.best.expression)}"
         return (
             f"generation {self.generation.number + 1}/{self.generations}  best {best}  "
@@ -139,21 +140,22 @@ class SearchResult:
         if not self.front:
             return f"{heading}\n\nno candidate was evaluated\n\n{ended if self.candidates else ''}".rstrip()
         width = max(len(self.metric_name), 10)
-        lines = [f"  nodes  {self.metric_name:>{width}}  formula"]
+        unit = self.best.unit
+        lines = [f"  {unit}  {self.metric_name:>{width}}  formula"]
         for c in self.front:
             mark = ">" if c is self.best else " "
-            lines.append(f"{mark} {c.complexity:>5}  {c.fitness:>{width}.6g}  {readable(c.expression)}")
+            lines.append(f"{mark} {c.complexity:>{len(unit)}}  {c.fitness:>{width}.6g}  {readable(c.expression)}")
         rule = f"> pick: {RULE.format(metric=self.metric_name)}"
         return "\n".join([heading, "", *lines, "", rule, ended])
 
     def latex(self) -> str:
-        """The front as a LaTeX tabular, the pick's fitness in bold; weights to four digits."""
+        """The front as a LaTeX tabular, the pick's fitness in bold; weights to four digits, networks in words."""
         rows = []
         for c in self.front:
             fitness = f"{c.fitness:.4g}"
             marked = rf"\textbf{{{fitness}}}" if c is self.best else fitness
-            rows.append(rf"{c.complexity} & {marked} & ${_rounded(c.expression).latex()}$ \\")
-        head = rf"nodes & {self.metric_name} & loss \\"
+            rows.append(rf"{c.complexity} & {marked} & {_latex(c.expression)} \\")
+        head = rf"{self.front[-1].unit if self.front else 'nodes'} & {self.metric_name} & loss \\"
         return "\n".join([r"\begin{tabular}{rrl}", r"\hline", head, r"\hline", *rows, r"\hline", r"\end{tabular}"])
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -202,10 +204,14 @@ def load_run(directory: str | os.PathLike[str]) -> SearchResult:
     )
 
 
-def readable(expression: Expression, width: int = _WIDTH) -> str:
-    """Text of a formula for people: weights to four digits, cut off at `width` characters."""
-    text = str(_rounded(expression))
+def readable(expression: LossFunction, width: int = _WIDTH) -> str:
+    """Text of a formula for people: weights to four digits, cut off at `width` characters; a network in words."""
+    text = str(_rounded(expression) if isinstance(expression, Expression) else expression)
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _latex(expression: LossFunction) -> str:
+    return f"${_rounded(expression).latex()}$" if isinstance(expression, Expression) else str(expression)
 
 
 def _rounded(expression: Expression) -> Expression:

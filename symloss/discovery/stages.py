@@ -15,6 +15,7 @@ from symloss.discovery.refinement import refine
 from symloss.discovery.settings import Settings
 from symloss.expression import primitives
 from symloss.expression.expression import Expression
+from symloss.losses.network import LossFunction
 from symloss.population import dense
 from symloss.population.training import Workspace
 from symloss.tasks.task import Task
@@ -30,7 +31,7 @@ class Outcome:
     """How the development of one candidate ended.
 
     Args:
-        expression: The loss, with refined weights where refinement was reached.
+        expression: The loss, an expression or a network, with refined weights where refinement was reached.
         stage: `"rejected after refinement"`, `"diverged"` or `"evaluated"` (`"rejected"` is for `screen`).
         reason: In words, empty if evaluated.
         fitness: Validation metric, lower is better; inf where it was not reached.
@@ -38,7 +39,7 @@ class Outcome:
         scale: Factor on the loss with which it was trained (1 unless the search is scale-free).
     """
 
-    expression: Expression
+    expression: LossFunction
     stage: str
     reason: str
     fitness: float

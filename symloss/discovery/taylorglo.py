@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from numpy import nan, zeros
+from numpy import float64, nan, zeros
 from numpy.random import RandomState
 
 from symloss.discovery.proposal import Proposal, Request
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PARAMETERS = 8
 SIGMA = 1.2
 """Initial step size of CMA-ES, which starts at θ = 0."""
-_WORST = sys.float_info.max ** 0.5  # what a loss that diverged is taken for: CMA-ES sees ranks alone
+_WORST = sys.float_info.max**0.5  # what a loss that diverged is taken for: CMA-ES sees ranks alone
 
 _Tree = tuple[list[str], list[float]]  # names, and the weights of the edges below the first
 
@@ -74,13 +74,15 @@ class TaylorGLO:
 
     def __init__(self) -> None:
         self._strategy: CMAEvolutionStrategy | None = None
-        self._asked: list[NDArray] = []
+        self._asked: list[NDArray[float64]] = []
         self._told = 0
 
     def __call__(self, request: Request) -> list[Proposal]:
         """The next sample, after everything that is known by now."""
         if request.guesses:
-            raise SearchError("taylorglo searches Taylor polynomials and takes no guesses; leave them out, or use evomal")
+            raise SearchError(
+                "taylorglo searches Taylor polynomials and takes no guesses; leave them out, or use evomal"
+            )
         if self._strategy is None:
             self._strategy = _strategy(request.settings)
             self._asked = self._strategy.ask()
@@ -90,7 +92,7 @@ class TaylorGLO:
             self._strategy.tell(self._asked, [c.fitness if math.isfinite(c.fitness) else _WORST for c in block])
             self._asked = self._strategy.ask()
             self._told += size
-        return [Proposal(polynomial(theta), exempt=True, refine=False) for theta in self._asked]
+        return [Proposal(polynomial(theta.tolist()), exempt=True, refine=False) for theta in self._asked]
 
 
 def _strategy(settings: Settings) -> CMAEvolutionStrategy:
