@@ -50,12 +50,16 @@ def discover(
 ) -> SearchResult:
     """Search for a loss ℓ(y, f) under which models of a task reach a low validation metric.
 
+    `population_size` candidates are judged in each of `generations` generations, whatever the method: expressions that
+    evolve or are drawn, samples of CMA-ES, or networks that are taught further.
+
     The result depends on the task and the settings alone, bit for bit on one machine, whatever `n_jobs` is. Ctrl-C and
     `time_limit` stop the search and keep what was found.
 
     Args:
         task: The task, or the name of one for `load_task`.
-        method: `"evomal"`, or a baseline on the same budget: `"random"`, `"gp-lfl"`.
+        method: `"evomal"`, or a baseline on the same budget: `"random"`, `"gp-lfl"`, `"taylorglo"` or `"ml3"`; see
+            `methods.METHODS`.
         out: Directory to keep the run in, new or empty; None keeps it in memory.
         guesses: Expressions (or texts) to start from. Each enters as it is and refined, so that the search never ends
             worse than the best of them.
@@ -118,7 +122,7 @@ def resume(
         changes: New values of `generations`, `target_fitness` or `time_limit`. The time limit counts from now.
 
     Warns:
-        RunWarning: If other versions of symloss, python, torch, numpy or numba computed the run: bits may differ.
+        RunWarning: If other versions of symloss or what it computes with did the run before: bits may differ.
 
     Raises:
         RunError: If the directory is no run, is damaged, is in use, or belongs to another task.

@@ -189,7 +189,7 @@ class EntryNetwork:
         return replace(self, packed=pack(weights))
 
     def evaluate(self, y: Tensor, f: Tensor, xp: Any = torch) -> Tensor:
-        """ℓ(y, f), elementwise with broadcasting, as `Expression.evaluate` with `xp=torch`.
+        """ℓ(y, f), elementwise with broadcasting, called as `Expression.evaluate` is with `xp=torch`.
 
         Args:
             y: Target, any shape.
