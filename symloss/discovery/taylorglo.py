@@ -80,9 +80,7 @@ class TaylorGLO:
     def __call__(self, request: Request) -> list[Proposal]:
         """The next sample, after everything that is known by now."""
         if request.guesses:
-            raise SearchError(
-                "taylorglo searches Taylor polynomials and takes no guesses; leave them out, or use evomal"
-            )
+            raise SearchError("taylorglo searches polynomials and takes no guesses; leave them out, or use evomal")
         if self._strategy is None:
             self._strategy = _strategy(request.settings)
             self._asked = self._strategy.ask()

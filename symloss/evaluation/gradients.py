@@ -54,7 +54,8 @@ def gradient_of(workspace: Workspace, name: str, loss: nn.Module, count: int) ->
 
 def _plain(loss: Loss, task: Task) -> bool:
     """Whether it is the plain mean over all samples of the task."""
-    return loss.reduction == "mean" and loss.weight is None and not (task.kind == "multiclass" and 0 <= loss.ignore_index < task.outputs)
+    ignoring = task.kind == "multiclass" and 0 <= loss.ignore_index < task.outputs
+    return loss.reduction == "mean" and loss.weight is None and not ignoring
 
 
 class ModuleGradient:
