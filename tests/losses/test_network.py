@@ -307,3 +307,17 @@ def test_one_that_only_pulls_up_is_no_label_smoothing() -> None:
     report = sl.analysis.label_smoothing(LossNetwork(EntryNetwork.of(a, torch.tensor([1.0, -1.0, 1.0]))), classes=4)
     assert report.verdict == "none"
     assert report.target_only
+
+
+@pytest.mark.parametrize("place", [0.55, 0.77, 0.9])
+def test_it_rests_at_a_jump_of_its_slope(place: float) -> None:
+    """With ReLUs the slope is a staircase: −2 on the target until f = p*, +3 beyond; 2 elsewhere.
+
+    There, rounding decides on which side the same probabilities are found; that is no difference between classes.
+    """
+    a = Architecture((3,), "relu", "identity")
+    weights = torch.tensor([place, -1.0, -place, 1.0, 1.0, -1.0, 3.0, 2.0, -1.0], dtype=torch.float64)
+    report = sl.analysis.label_smoothing(LossNetwork(EntryNetwork.of(a, weights)), classes=10)
+    assert report.attractors == pytest.approx([place])
+    assert report.smoothing == pytest.approx((1 - place) * 10 / 9)
+    assert report.verdict == "same optimum"
