@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -200,6 +200,14 @@ class EntryNetwork:
             Tensor of the broadcast shape.
         """
         return self.scale * self.architecture.evaluate(y, f, self.weights.to(f))
+
+    def _no_formula(self, *arguments: Any, **options: Any) -> NoReturn:
+        """What an `Expression` can and a network cannot: raises LossError."""
+        raise LossError(
+            f"{self} has no formula ℓ(y, f); use the loss as a module, plot its curves, or export its source()"
+        )
+
+    latex = sympy = draw = simplify = _no_formula
 
     def __str__(self) -> str:
         """Widths and functions; the weights are too many to be read."""

@@ -199,6 +199,13 @@ def test_trainable_weights_are_a_parameter_and_the_network_follows_them() -> Non
         module.network  # noqa: B018
 
 
+@pytest.mark.parametrize("what", ["latex", "sympy", "draw", "simplify"])
+def test_what_needs_a_formula_says_so_in_one_line(what: str) -> None:
+    with pytest.raises(LossError, match=r"network 2-5-3-1 \(.*\) has no formula ℓ\(y, f\)") as caught:
+        getattr(network(), what)()
+    assert "\n" not in str(caught.value)
+
+
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
