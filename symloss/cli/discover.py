@@ -36,6 +36,7 @@ def discover(
     time_limit: Annotated[float | None, _run("Stop then, keeping what was found.", metavar="SECONDS")] = None,
     target_fitness: Annotated[float | None, _run("Stop once a loss is at least this good.")] = None,
     device: Annotated[str, _run("Torch device, such as cpu or cuda.")] = _D.device,
+    method: Annotated[str, _search("evomal, or a baseline: random, gp-lfl, taylorglo, ml3.")] = "evomal",
     population: Annotated[int, _search("Candidates per generation.")] = _D.population_size,
     generations: Annotated[int, _search("Generations, the first included.")] = _D.generations,
     seed: Annotated[int, _search("Every random number follows from it.")] = _D.seed,
@@ -69,8 +70,9 @@ def discover(
     place = out or _free(Path("runs") / own.name.partition(",")[0])
     with progress() as listener:
         result = runs.discover(
-            own, out=place, guesses=guess or (), n_jobs=jobs, overwrite=overwrite, progress=listener, **settings
-        )
+            own, method=method, out=place, guesses=guess or (), n_jobs=jobs, overwrite=overwrite, progress=listener,
+            **settings,
+        )  # fmt: skip
     end_search(result)
 
 

@@ -94,7 +94,8 @@ class View:
         from symloss.discovery.result import readable
 
         front = Table(box=None, pad_edge=False, expand=True)
-        for heading, width in (("", 1), ("nodes", 5), (event.metric, max(len(event.metric), 10))):
+        unit = event.best.unit if event.best else "nodes"
+        for heading, width in (("", 1), (unit, len(unit)), (event.metric, max(len(event.metric), 10))):
             front.add_column(heading, justify="right", width=width)
         front.add_column("formula", no_wrap=True, overflow="ellipsis", ratio=1)
         room = max(self._console.height - _ELSEWHERE, 3)

@@ -18,6 +18,7 @@ from symloss.discovery.settings import Settings
 from symloss.errors import SearchError
 from symloss.expression.expression import Expression
 from symloss.expression.showing import data_frame
+from symloss.losses.network import LossFunction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ class GenerationEvent:
         rejected = sum(counts.values()) - counts.get("evaluated", 0) - counts.get("duplicate", 0)
         best, formula = "none yet", ""
         if self.best is not None:
-            best = f"{self.best.fitness:.4g} ({self.best.complexity} nodes)"
+            best = f"{self.best.fitness:.4g} ({self.best.complexity} {self.best.unit})"
             formula = f"  {readable(self.best.expression)}"
         return (
             f"generation {self.generation.number + 1}/{self.generations}  best {best}  "
@@ -144,10 +145,11 @@ class SearchResult:
         if not self.front:
             return f"{heading}\n\nno candidate was evaluated\n\n{ended if self.candidates else ''}".rstrip()
         width = max(len(self.metric_name), 10)
-        lines = [f"  nodes  {self.metric_name:>{width}}  formula"]
+        unit = self.best.unit
+        lines = [f"  {unit}  {self.metric_name:>{width}}  formula"]
         for c in self.front:
             mark = ">" if c is self.best else " "
-            lines.append(f"{mark} {c.complexity:>5}  {c.fitness:>{width}.6g}  {readable(c.expression)}")
+            lines.append(f"{mark} {c.complexity:>{len(unit)}}  {c.fitness:>{width}.6g}  {readable(c.expression)}")
         rule = f"> pick: {RULE.format(metric=self.metric_name)}"
         return "\n".join([heading, "", *lines, "", rule, ended])
 
@@ -159,7 +161,7 @@ class SearchResult:
             digits: Significant digits of the weights.
 
         Returns:
-            Complexity, fitness and formula of each member; long formulas go over several lines.
+            Complexity, fitness and formula of each member; long formulas go over several lines, networks are in words.
         """
         from symloss.expression.latex import to_cell
         from symloss.expression.latex_text import escape
@@ -169,8 +171,11 @@ class SearchResult:
             numbers = [str(c.complexity), f"{c.fitness:.4g}"]
             if c is self.best:
                 numbers = [rf"\textbf{{{number}}}" for number in numbers]
-            rows.append(" & ".join([*numbers, to_cell(c.expression, digits)]) + r" \\")
-        head = rf"nodes & {escape(self.metric_name)} & loss $\ell(y, f)$ \\"
+            own = c.expression
+            formula = to_cell(own, digits) if isinstance(own, Expression) else escape(str(own))
+            rows.append(" & ".join([*numbers, formula]) + r" \\")
+        unit = self.front[-1].unit if self.front else "nodes"
+        head = rf"{unit} & {escape(self.metric_name)} & loss $\ell(y, f)$ \\"
         table = [r"\toprule", head, r"\midrule", "\n\\addlinespace\n".join(rows), r"\bottomrule"]
         return "\n".join([rf"\begin{{{environment}}}{{rrl}}", *table, rf"\end{{{environment}}}"])
 
@@ -240,9 +245,9 @@ def load_run(directory: str | os.PathLike[str]) -> SearchResult:
     )
 
 
-def readable(expression: Expression, width: int = _WIDTH) -> str:
-    """Text of a formula for people: weights to four digits, cut off at `width` characters."""
-    text = str(_rounded(expression))
+def readable(expression: LossFunction, width: int = _WIDTH) -> str:
+    """Text of a formula for people: weights to four digits, cut off at `width` characters; a network in words."""
+    text = str(_rounded(expression) if isinstance(expression, Expression) else expression)
     return text if len(text) <= width else text[: width - 1] + "…"
 
 

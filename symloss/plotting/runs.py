@@ -92,11 +92,11 @@ def front(result: SearchResult) -> Figure:
         sizes, values = [c.complexity for c in result.front], [c.fitness for c in result.front]
         axes.step(sizes, values, where="post", color=style.BLUE, linewidth=1.0)
         axes.plot(sizes, values, "o", markersize=4, color=style.BLUE, label=f"Pareto front ({len(sizes)})")
-        label = f"pick: {pick.complexity} nodes, {result.metric_name} {pick.fitness:.3g}"
+        label = f"pick: {pick.complexity} {pick.unit}, {result.metric_name} {pick.fitness:.3g}"
         axes.plot(pick.complexity, pick.fitness, "*", markersize=11, color=style.VERMILLION, label=label)
         _decades(axes, [c.fitness for c in evaluated])
-        axes.set_xlabel("complexity (nodes of the formula)")
         axes.set_ylabel(f"{result.metric_name} (validation)", parse_math=False)
+        axes.set_xlabel(f"complexity ({pick.unit} of the {'formula' if pick.unit == 'nodes' else 'network'})")
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         _legend(axes, 2)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from symloss.expression.expression import Expression
+from symloss.losses.network import EntryNetwork
 from symloss.population import dense
 from symloss.population.compiled import CompiledObjective
 from symloss.population.functional import Parameters
@@ -201,7 +202,9 @@ class Workspace:
         """Targets as the engine has them: class indices [B], or [C, B]."""
         return y if self.indices else y.t().contiguous()
 
-    def objective(self, expressions: Sequence[Expression], *, freeze: bool, shared: bool = False) -> Objective:
+    def objective(
+        self, expressions: Sequence[Expression] | Sequence[EntryNetwork], *, freeze: bool, shared: bool = False
+    ) -> Objective:
         """The losses of `expressions` on this task."""
         return make_objective(
             expressions, self.kind, indices=self.indices, freeze=freeze, shared=shared,
@@ -221,7 +224,7 @@ class Workspace:
         """Initial parameters of the models of these seeds, each as one row: [seeds, total]."""
         return self._starts.get(tuple(seeds), lambda: torch.stack([dense.row(self.initial(seed)) for seed in seeds]))
 
-    def loss_gradient(self, expressions: Sequence[Expression]) -> LossGradient:
+    def loss_gradient(self, expressions: Sequence[Expression] | Sequence[EntryNetwork]) -> LossGradient:
         """Gradient of the expressions' losses at the logits, with their own weights."""
         return LossGradient(self.objective(expressions, freeze=True), self.kind)
 

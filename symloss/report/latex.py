@@ -170,6 +170,8 @@ def _of_run(result: SearchResult, digits: int, seconds: float) -> Document:
     from symloss import plotting
 
     best = result.best
+    if not isinstance(best.expression, Expression):
+        raise LossError(f"the pick of this run is {best.expression}, without a formula ℓ(y, f) to write about")
     task = result.config.task["name"]
     intro = (
         f"This loss has the lowest {escape(result.metric_name)} on validation data, {best.fitness:.4g}, of "

@@ -35,6 +35,7 @@ from symloss.cli import (
 )
 from symloss.cli.arguments import read_settings
 from symloss.cli.main import app
+from symloss.discovery.methods import METHODS
 from symloss.discovery.result import GenerationEvent, SearchResult
 from symloss.discovery.settings import Settings
 from symloss.evaluation import fit
@@ -87,6 +88,33 @@ class TestDiscover:
         assert "symloss show 'my run'" in out
         assert result.best.loss.expression == sl.load(tmp_path / "my run" / "best.json").expression
 
+    @pytest.mark.parametrize("method", [name for name in METHODS if name != "evomal"])
+    def test_baselines_are_runs_like_others(self, cli: Cli, tmp_path: Path, method: str) -> None:
+        assert method in cli("discover", "--help").out
+        words = ("--method", method, "--generations", "1", "--seed", "1", "--out", "b", *SMALL)
+        status, out, _ = cli("discover", "wine", *words)
+        assert status == 0
+        assert out.startswith(f"{method} on wine: 1 generations")
+        assert cli("resume", "b", "--generations", "2").status == 0
+        status, out, _ = cli("show", "b")
+        assert out.startswith(str(sl.load_run(tmp_path / "b")))
+        assert (status, f"{method} on wine: 2 generations" in out) == (0, True)
+        assert cli("plot", "b", "--out", "p.png").status == 0
+        assert cli("evaluate", "b", "--seeds", "2", "--steps", "5", "--no-tune").status == 0
+        assert cli("smoothing", "b").status == 0
+
+    def test_a_network_is_shown_for_what_it_is(self, cli: Cli) -> None:
+        words = ("--method", "ml3", "--generations", "1", "--population", "2", "--out", "b", *SMALL[2:])
+        assert cli("discover", "wine", *words).status == 0
+        shown = cli("show", "b").out
+        assert "pick in full: network 2-50-50-1 (relu, softplus) after 3 meta-steps\nits weights are in best" in shown
+        out = cli("show", "b/best.json").out
+        assert out.startswith(
+            "formula: none; it is a network 2-50-50-1 (relu, softplus)\nkind: multiclass\nsize: 2650 w"
+        )
+        for command in ("simplify b", "latex b", "draw b --out t.png"):
+            assert cli(*command.split()) == (2, "", "error: b has no formula ℓ(y, f); choose a loss that has one\n")
+
     def test_directories_are_numbered(self, cli: Cli, tmp_path: Path) -> None:
         for _ in range(2):
             assert cli("discover", "wine", "--generations", "1", "--seed", "1", *SMALL).status == 0
@@ -102,7 +130,8 @@ class TestDiscover:
         monkeypatch.setattr("symloss.discovery.runs.discover", record)
         words = (
             "discover wine --model mlp --model-option hidden=7,5 --model-option activation=tanh --split-seed 3 --out o "
-            "--overwrite --jobs 2 --time-limit 9.5 --target-fitness -0.25 --device cpu --population 8 --generations 3 "
+            "--method gp-lfl --overwrite --jobs 2 --time-limit 9.5 --target-fitness -0.25 --device cpu "
+            "--population 8 --generations 3 "
             "--seed 4 --guess -y*log(f) --guess square(y-f) --inherit-weights --chunk-size 5 --no-refine "
             "--inner-steps 2 --learning-rate 0.3 --momentum 0.9 --scale-free --set nesterov=true "
             "--set initial-depth=1,3 --set rejection_steps=none --set time_limit=7"
@@ -112,6 +141,7 @@ class TestDiscover:
         assert callable(seen.pop("progress"))
         assert [str(guess) for guess in map(sl.parse, seen.pop("guesses"))] == ["-1.0*y*log(f)", "square(y - f)"]
         assert (seen.pop("out"), seen.pop("overwrite"), seen.pop("n_jobs")) == (Path("o"), True, 2)
+        assert seen.pop("method") == "gp-lfl"
         changed = Settings(
             population_size=8, generations=3, seed=4, inherit_weights=True, chunk_size=5, refine=False, inner_steps=2,
             learning_rate=0.3, momentum=0.9, nesterov=True, scale_free=True, initial_depth=(1, 3), target_fitness=-0.25,
@@ -169,10 +199,11 @@ class TestDiscover:
         seen: dict[str, Any] = {}
 
         def record(
-            task: sl.Task, out: Path, guesses: Any, n_jobs: int, overwrite: bool, progress: Any, **options: Any
-        ) -> SearchResult:
+            task: sl.Task, method: str, out: Path, guesses: Any, n_jobs: int, overwrite: bool, progress: Any,
+            **options: Any,
+        ) -> SearchResult:  # fmt: skip
             seen.update(options)
-            assert (tuple(guesses), n_jobs, overwrite) == ((), 1, False)
+            assert (method, tuple(guesses), n_jobs, overwrite) == ("evomal", (), 1, False)
             return sl.load_run(run)
 
         monkeypatch.setattr("symloss.discovery.runs.discover", record)
