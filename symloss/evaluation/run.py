@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import cloudpickle
 
@@ -14,13 +13,11 @@ from symloss.errors import EvaluationError, TaskError
 from symloss.evaluation.entries import TUNED, UNTUNED, AnyLoss, Entry, entries
 from symloss.evaluation.protocol import Protocol
 from symloss.evaluation.result import Evaluation, Row
+from symloss.evaluation.runner import Progress, Runner, Tuning
 from symloss.evaluation.statistics import compared, estimate, paired
-from symloss.evaluation.training import check, trial
+from symloss.evaluation.training import check
 from symloss.tasks.reading import carried
 from symloss.tasks.task import Task
-
-Progress = Callable[[str], object]
-_Job = tuple[Entry, tuple[float, ...], int, str]  # loss, learning rates, seed, part of the data
 
 
 def evaluate(
@@ -101,7 +98,7 @@ def evaluate(
     with Executor(task, n_jobs) as executor:
         for entry in wanted:
             check(task, protocol.settings, entry.name, entry.loss)
-        runner = _Runner(executor, protocol, progress or (lambda line: None))
+        runner = Runner(executor, protocol, progress or (lambda line: None))
         tuning = runner.tune([entry for entry in wanted if entry.tuned])
         chosen = [tuning[e.name].choose(protocol) if e.name in tuning else protocol.learning_rate for e in wanted]
         measured = runner.measure(wanted, chosen)
@@ -111,70 +108,12 @@ def evaluate(
     )
 
 
-class _Tuning:
-    """What the tuning of one loss measured: the validation metric of each tuning seed **[seeds][rates]**."""
-
-    def __init__(self) -> None:
-        self.values: list[list[float]] = []
-        self.seconds = 0.0
-
-    def choose(self, protocol: Protocol) -> float:
-        """Fewest diverged seeds, then the lowest mean, then the nearest to the untuned rate."""
-
-        def key(index: int) -> tuple[int, float, float, float]:
-            column = [values[index] for values in self.values]
-            finite = [v for v in column if math.isfinite(v)]
-            mean = math.fsum(finite) / len(finite) if finite else math.inf
-            rate = protocol.grid[index]
-            return len(column) - len(finite), mean, round(abs(math.log(rate / protocol.learning_rate)), 9), rate
-
-        return protocol.grid[min(range(len(protocol.grid)), key=key)]
-
-
-class _Runner:
-    """Sends trials out and collects their results, in order, with signs of life."""
-
-    def __init__(self, executor: Executor, protocol: Protocol, progress: Progress) -> None:
-        self._executor, self._protocol, self._progress = executor, protocol, progress
-
-    def tune(self, tuned: Sequence[Entry]) -> dict[str, _Tuning]:
-        """Every rate on every tuning seed, for each loss; the rates of a seed are trained together."""
-        grid, seeds = self._protocol.grid, self._protocol.rate_seeds
-        found = {entry.name: _Tuning() for entry in tuned}
-        jobs = [(entry, grid, seed, "valid") for entry in tuned for seed in seeds]
-        for number, (entry, values, seconds) in enumerate(self._run(jobs)):
-            found[entry.name].values.append(values)
-            found[entry.name].seconds += seconds
-            what = f"{len(grid)} learning rates, seed {number % len(seeds) + 1} of {len(seeds)}"
-            self._progress(f"tuning {entry.name}: {what} ({seconds:.1f} s)")
-        return found
-
-    def measure(self, wanted: Sequence[Entry], chosen: Sequence[float]) -> dict[str, tuple[list[float], float]]:
-        """Test metric of each reported seed and seconds, for each loss at its rate."""
-        seeds = self._protocol.reported_seeds
-        values: dict[str, list[float]] = {entry.name: [] for entry in wanted}
-        spent = dict.fromkeys(values, 0.0)
-        jobs = [(e, (rate,), seed, "test") for e, rate in zip(wanted, chosen, strict=True) for seed in seeds]
-        for number, (entry, (value,), seconds) in enumerate(self._run(jobs)):
-            values[entry.name].append(value)
-            spent[entry.name] += seconds
-            what = f"learning rate {jobs[number][1][0]:.4g}, seed {number % len(seeds) + 1} of {len(seeds)}"
-            self._progress(f"training with {entry.name}: {what} ({seconds:.1f} s)")
-        return {name: (values[name], spent[name]) for name in values}
-
-    def _run(self, jobs: Sequence[_Job]) -> Iterable[tuple[Entry, list[float], float]]:
-        chunks: list[tuple[Any, ...]] = [(e.name, e.loss, rates, seed, part) for e, rates, seed, part in jobs]
-        results = self._executor.map(trial, self._protocol.settings, chunks)
-        for (entry, *_), (values, seconds) in zip(jobs, results, strict=True):
-            yield entry, values, seconds
-
-
 def _rows(
     task: Task,
     protocol: Protocol,
     wanted: Sequence[Entry],
     chosen: Sequence[float],
-    tuning: Mapping[str, _Tuning],
+    tuning: Mapping[str, Tuning],
     measured: Mapping[str, tuple[list[float], float]],
 ) -> tuple[Row, ...]:
     """Numbers of every seed to means, intervals and verdicts."""
