@@ -7,8 +7,9 @@ import hashlib
 import json
 import numbers
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from symloss.discovery.methods import METHODS
@@ -37,8 +38,8 @@ class Choice:
     """
 
     label: str
-    definition: dict[str, Any]
-    own: Task | None = None
+    definition: dict[str, Any] = field(hash=False)
+    own: Task | None = field(default=None, compare=False)
 
     def load(self) -> Task:
         """The task, with its data.
@@ -66,10 +67,13 @@ class Method:
     label: str
     kind: str
     name: str
-    settings: dict[str, Any]
+    settings: dict[str, Any] = field(hash=False)
 
 
-REFERENCES = (Method("task loss, tuned", TUNED, "task-loss", {}), Method("task loss, untuned", UNTUNED, "task-loss", {}))
+REFERENCES = (
+    Method("task loss, tuned", TUNED, "task-loss", {}),
+    Method("task loss, untuned", UNTUNED, "task-loss", {}),
+)
 """Cross-entropy (mean squared error for regression), which always runs."""
 
 
@@ -87,7 +91,7 @@ class Cell:
     task: str
     method: Method
     seed: int | None
-    definition: dict[str, Any]
+    definition: dict[str, Any] = field(hash=False)
 
     @property
     def name(self) -> str:
@@ -125,17 +129,14 @@ class Plan:
     seeds: tuple[int, ...]
     protocol: Protocol
 
-    @property
-    def cells(self) -> list[Cell]:
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
         """Every cell, the references first, then one search seed after the other, so that an early end is balanced."""
         once = [m for m in (*REFERENCES, *self.methods[: -len(REFERENCES)]) if m.kind != SEARCH]
         searches = [m for m in self.methods if m.kind == SEARCH]
         found = [self._cell(choice, method, None) for choice in self.tasks for method in once]
-        return found + [self._cell(choice, m, seed) for seed in self.seeds for choice in self.tasks for m in searches]
-
-    def cells_of(self, task: str, method: str) -> list[Cell]:
-        """The cells of one task and one method."""
-        return [cell for cell in self.cells if cell.task == task and cell.method.label == method]
+        found += [self._cell(choice, m, seed) for seed in self.seeds for choice in self.tasks for m in searches]
+        return tuple(found)
 
     def _cell(self, choice: Choice, method: Method, seed: int | None) -> Cell:
         p = self.protocol
@@ -168,12 +169,8 @@ def plan(
     shared = dict(budget or {})
     _check_search("budget", shared)
     ways = [_method(entry, shared) for entry in _listed("method", methods, ())]
-    for what, labels in (("tasks", [c.label for c in choices]), ("methods", [m.label for m in (*ways, *REFERENCES)])):
-        for label in labels:
-            if not label.strip() or not label.isprintable() or len(label) > _LONGEST:
-                raise EvaluationError(f"a label is a line of 1 to {_LONGEST} characters; received {label!r:.80}")
-            if labels.count(label) > 1:
-                raise EvaluationError(f"two {what} are called {label!r}; give one of them another label")
+    _check_labels("tasks", [(c.label, c.definition) for c in choices])
+    _check_labels("methods", [(m.label, (m.kind, m.name, m.settings)) for m in (*ways, *REFERENCES)])
     return Plan(tuple(choices), (*ways, *REFERENCES), _seeds(seeds), measured)
 
 
@@ -211,7 +208,9 @@ def _method(given: Any, budget: Mapping[str, Any]) -> Method:
         return Method(label, CATALOGUE, name, options)
     known = catalogue.find(name) if isinstance(name, str) else None
     if known is None:
-        raise EvaluationError(f"unknown method {name!r:.80}; {_hint(str(name), (*METHODS, CATALOGUE, *catalogue.names()))}")
+        raise EvaluationError(
+            f"unknown method {name!r:.80}; {_hint(str(name), (*METHODS, CATALOGUE, *catalogue.names()))}"
+        )
     catalogue.get(known, **options)  # bad parameters end it here
     return Method(label, LOSS, known, options)
 
@@ -221,18 +220,34 @@ def _labelled(what: str, given: Any, example: str) -> tuple[str, dict[str, Any]]
     if isinstance(given, str):
         return given, {"name": given}
     if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
-        raise EvaluationError(f"a {what} is a name or a table with one, such as name = {example!r}; received {given!r:.80}")
+        raise EvaluationError(
+            f"a {what} is a name or a table with one, such as name = {example!r}; received {given!r:.80}"
+        )
     options = {key: value for key, value in given.items() if key != "label"}
     try:
         plain = json.loads(json.dumps(options, allow_nan=False))
     except (TypeError, ValueError):
         hint = "; give a Task" if what == "task" else ""
-        raise EvaluationError(f"the options of a {what} are texts, numbers and lists; received {given!r:.80}{hint}") from None
+        raise EvaluationError(
+            f"the options of a {what} are texts, numbers and lists; received {given!r:.80}{hint}"
+        ) from None
     words = [f"{key}={value}" for key, value in options.items() if key != "name"]
     label = given.get("label", ", ".join([options["name"], *words]))
     if not isinstance(label, str):
         raise EvaluationError(f"the label of a {what} is a text; received {label!r:.80}")
     return label, plain
+
+
+def _check_labels(what: str, entries: Sequence[tuple[str, Any]]) -> None:
+    """Whether every entry can be told from the others, by its label and by what it is."""
+    for place, (label, own) in enumerate(entries):
+        if not label.strip() or not label.isprintable() or len(label) > _LONGEST:
+            raise EvaluationError(f"a label is a line of 1 to {_LONGEST} characters; received {label!r:.80}")
+        for other, known in entries[:place]:
+            if label == other:
+                raise EvaluationError(f"two {what} are called {label!r}; give one of them another label")
+            if own == known:
+                raise EvaluationError(f"{other!r} and {label!r} are the same; leave one of them out")
 
 
 def _check_search(where: str, settings: Mapping[str, Any]) -> None:
@@ -245,9 +260,11 @@ def _seeds(given: Any) -> tuple[int, ...]:
     """Search seeds from their number, or as they are."""
     whole = isinstance(given, numbers.Integral) and not isinstance(given, bool)
     found = tuple(range(int(given))) if whole else tuple(given) if isinstance(given, list | tuple | range) else ()
-    good = all(isinstance(s, numbers.Integral) and not isinstance(s, bool) and 0 <= s < 2**32 for s in found)
+    good = all(isinstance(s, numbers.Integral) and not isinstance(s, bool) and 0 <= int(s) < 2**32 for s in found)
     if not found or not good or len(set(found)) < len(found):
-        raise EvaluationError(f"seeds is a number of searches, or a list of different whole numbers; received {given!r:.80}")
+        raise EvaluationError(
+            f"seeds is a number of searches, or a list of different whole numbers; received {given!r:.80}"
+        )
     return tuple(map(int, found))
 
 
@@ -266,7 +283,7 @@ def _tuples(options: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
 
 
-def absent(choice: Choice, error: TaskError) -> bool:
+def absent(choice: Choice) -> bool:
     """Whether a task cannot be loaded because its data are not there, rather than for a mistake in its options."""
     if choice.own is not None:
         return False

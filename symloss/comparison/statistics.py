@@ -57,7 +57,8 @@ def resampled_means(table: NDArray[np.float64], resamples: int) -> NDArray[np.fl
 def _tail(count: int) -> float:
     from scipy.special import ndtr, stdtrit
 
-    return float(ndtr(-math.sqrt(count / (count - 1)) * stdtrit(count - 1, (1 + CONFIDENCE) / 2)))
+    quantile = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
+    return float(ndtr(-math.sqrt(count / (count - 1)) * quantile))
 
 
 def signed_rank(differences: Sequence[float]) -> float:

@@ -111,7 +111,7 @@ class Evaluation:
         for row in self.rows:
             difference = "reference" if row.role == TUNED else f"${self._interval(row.difference, signed=True)}$"
             rate = f"{row.learning_rate:.3g}{'$^*$' if row.at_edge else ''}"
-            cells = (_escaped(row.name), rate, f"${self._interval(row.score)}$", difference, str(row.diverged))
+            cells = (escaped(row.name), rate, f"${self._interval(row.score)}$", difference, str(row.diverged))
             lines.append(" & ".join(cells) + r" \\")
         head = rf"loss & rate & {self.metric_name} & difference & diverged \\"
         return "\n".join([r"\begin{tabular}{lrllr}", r"\hline", head, r"\hline", *lines, r"\hline", r"\end{tabular}"])
@@ -155,7 +155,7 @@ class Evaluation:
             "task": self.task, "kind": self.kind, "metric": self.metric_name, "test_samples": self.test_samples,
             "protocol": protocol, "rows": rows, "verdicts": self.verdicts, "seconds": self.seconds,
         }  # fmt: skip
-        plain: dict[str, Any] = _plain(values)
+        plain: dict[str, Any] = plain_values(values)
         return plain
 
     def _heading(self) -> str:
@@ -257,13 +257,15 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """A text as LaTeX shows it."""
     return "".join(_TEX.get(character, character) for character in text)
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
+    """Lists for tuples, and None for what is infinite or NaN, at any depth: ready for JSON."""
     if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: plain_values(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [plain_values(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
