@@ -22,6 +22,7 @@ import typer
 from rich.markup import escape
 
 from symloss.cli import (
+    compare,
     discover,
     draw,
     evaluate,
@@ -50,7 +51,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in (discover, resume, show, evaluate, simplify, latex, draw, plot, smoothing, landscape, tasks, losses):
+for _module in (
+    discover,
+    resume,
+    show,
+    evaluate,
+    compare,
+    simplify,
+    latex,
+    draw,
+    plot,
+    smoothing,
+    landscape,
+    tasks,
+    losses,
+):
     _name = _module.__name__.rpartition(".")[2]
     app.command(_name, epilog=f"Example: [bold]{escape(_module.EXAMPLE)}[/bold]")(getattr(_module, _name))
 

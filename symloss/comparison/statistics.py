@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,16 +49,22 @@ def bootstrap(values: Sequence[Sequence[float]], resamples: int = RESAMPLES) -> 
 
 def resampled_means(table: NDArray[np.float64], resamples: int) -> NDArray[np.float64]:
     """Means of resamples **[resamples]** of a table **[S, R]** whose rows and columns are drawn with replacement."""
-    rng = np.random.default_rng(0)
-    rows, columns = (rng.multinomial(n, np.full(n, 1 / n), resamples) / n for n in table.shape)
+    rows, columns = _shares(table.shape, resamples)
     means: NDArray[np.float64] = np.einsum("bs,sr,br->b", rows, table, columns, optimize=False)
     return means
+
+
+@lru_cache(16)
+def _shares(shape: tuple[int, ...], resamples: int) -> tuple[NDArray[np.float64], ...]:
+    """By what each row and each column counts in each resample, **[resamples, S]** and **[resamples, R]**."""
+    rng = np.random.default_rng(0)
+    return tuple(rng.multinomial(n, np.full(n, 1 / n), resamples) / n for n in shape)
 
 
 def _tail(count: int) -> float:
     from scipy.special import ndtr, stdtrit
 
-    quantile = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
+    quantile: float = stdtrit(count - 1, (1 + CONFIDENCE) / 2)
     return float(ndtr(-math.sqrt(count / (count - 1)) * quantile))
 
 
@@ -84,7 +91,7 @@ def signed_rank(differences: Sequence[float]) -> float:
         ways = [n + (ways[total - rank] if total >= rank else 0) for total, n in enumerate(ways)]
     found = sum(rank for rank, d in zip(doubled, sizes, strict=True) if d > 0)
     below, above = sum(ways[: found + 1]), sum(ways[found:])
-    return min(1.0, 2 * min(below, above) / 2 ** len(sizes))
+    return min(1.0, 2 * min(below, above) / 2.0 ** len(sizes))
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from symloss.comparison.cells import replace
 from symloss.comparison.plan import REFERENCES, SEARCH, TUNED
-from symloss.comparison.result import Comparison, Score
+from symloss.comparison.result import Comparison, Overall, Score
 from symloss.evaluation.entries import NOUNS
 from symloss.evaluation.result import escaped, plain_values
 from symloss.evaluation.statistics import Estimate
@@ -52,14 +52,13 @@ def latex(found: Comparison) -> str:
         for place, score in enumerate(_of(found, choice.label)):
             task = escaped(choice.label) if place == 0 else ""
             *numbers, count = _cells(found, score)
-            shown = (f"${number}$" if number[:1] in tuple("+-0123456789") else number for number in numbers)
-            lines.append(" & ".join((task, escaped(_shown(found, score.method)), *shown, count)) + r" \\")
+            formulas = [f"${number}$" if number[:1] in tuple("+-0123456789") else number for number in numbers]
+            lines.append(" & ".join((task, escaped(shown(found, score.method)), *formulas, count)) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", "", r"\begin{tabular}{lrrrr}", r"\toprule"]
     lines.append(r"method & mean rank & lower on & higher on & $p$ (Holm) \\")
     lines.append(r"\midrule")
     for row in found.overall:
-        numbers = (_rank(row.rank), f"{row.lower} of {row.tasks}", f"{row.higher} of {row.tasks}", _p(row.corrected))
-        lines.append(" & ".join((escaped(_shown(found, row.method)), *numbers)) + r" \\")
+        lines.append(" & ".join((escaped(shown(found, row.method)), *_counts(row))) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
 
@@ -96,7 +95,7 @@ def _task_block(found: Comparison, task: str) -> list[str]:
     )
     head = ("method", f"{facts.metric if facts else 'metric'} [95 %]", "minus tuned [95 %]", "p (Holm)", "searches")
     scores = _of(found, task)
-    lines = _aligned([head, *((_shown(found, score.method, task), *_cells(found, score)) for score in scores)])
+    lines = _aligned([head, *((shown(found, score.method, task), *_cells(found, score)) for score in scores)])
     lost = [score for score in scores if score.reasons and facts]
     return [heading, *lines, *(f"missing of {s.method}: {_cut('; '.join(s.reasons))}" for s in lost)]
 
@@ -119,10 +118,9 @@ def _cells(found: Comparison, score: Score) -> tuple[str, str, str, str]:
 
 
 def _overall_block(found: Comparison) -> list[str]:
-    ranks, shown = found.ranks, []
+    ranks, rows = found.ranks, []
     for row in sorted(found.overall, key=lambda row: (math.isnan(row.rank), row.rank)):
-        counts = (f"{row.lower} of {row.tasks}", f"{row.higher} of {row.tasks}")
-        shown.append((_shown(found, row.method), _rank(row.rank), *counts, _p(row.corrected)))
+        rows.append((shown(found, row.method), *_counts(row)))
     heading = (
         f"over tasks: mean ranks on the {len(ranks.tasks)} of {len(found.plan.tasks)} tasks where nothing is missing"
     )
@@ -130,19 +128,19 @@ def _overall_block(found: Comparison) -> list[str]:
         heading += (
             f" (Friedman p = {_p(ranks.p)}; ranks less than {ranks.distance:.2f} apart are not told apart, Nemenyi)"
         )
-    return [heading, *_aligned([("method", "mean rank", "lower on", "higher on", "p (Holm)"), *shown])]
+    return [heading, *_aligned([("method", "mean rank", "lower on", "higher on", "p (Holm)"), *rows])]
 
 
 def _cost_block(found: Comparison) -> list[str]:
-    shown = []
+    rows = []
     for method in found.plan.methods:
         own = [s for s in found.scores if s.method == method.label and s.finished]
         if own and method not in REFERENCES:
             means = (sum(getattr(s, name) for s in own) / len(own) for name in ("candidates", *_TIMES))
-            shown.append((method.label, *(f"{mean:.0f}" if mean >= 10 else f"{mean:.2g}" for mean in means)))
+            rows.append((method.label, *(f"{mean:.0f}" if mean >= 10 else f"{mean:.2g}" for mean in means)))
     head = ("method", "candidates", "search", "tuning and test")
     return (
-        ["cost of one cell (mean): losses looked at, and processor seconds", *_aligned([head, *shown])] if shown else []
+        ["cost of one cell (mean): losses looked at, and processor seconds", *_aligned([head, *rows])] if rows else []
     )
 
 
@@ -152,8 +150,8 @@ def _notes(found: Comparison) -> Iterator[str]:
     if len(kinds) != 1:
         yield "task loss: cross-entropy for classification, mean squared error for regression"
     yield (
-        f"every loss: {len(p.grid)} learning rates tried on {p.tuning_seeds} seeds and validation data, then {p.seeds} "
-        f"training seeds, {p.steps} steps of batch {p.batch_size}, test data"
+        f"every loss: {len(p.grid)} learning rates tried on validation data (tuning seeds: {p.tuning_seeds}), then "
+        f"measured on test data (training seeds: {p.seeds}); {p.steps} steps of batch {p.batch_size}"
     )
     several = any(m.kind == SEARCH for m in found.plan.methods)
     over = "searches and training seeds" if several and seeds > 1 else "training seeds"
@@ -161,13 +159,13 @@ def _notes(found: Comparison) -> Iterator[str]:
     if several and seeds == 1:
         yield "one search seed: the intervals hold for what these searches found, not for the method"
     yield (
-        "p: Wilcoxon's signed-rank test against the tuned task loss, after Holm's correction; pairs are searches (without "
-        "searches, training seeds), over tasks the tasks"
+        "p: Wilcoxon's signed-rank test against the tuned task loss, after Holm's correction; pairs are searches "
+        "(training seeds where nothing is searched), over tasks the tasks"
     )
     pairs = [seeds if m.kind == SEARCH and seeds > 1 else p.seeds for m in found.plan.methods if m not in REFERENCES]
     if 2.0 ** (1 - min(pairs)) >= 0.05:
         least = f"{2.0 ** (1 - min(pairs)):.3g}"
-        yield f"{min(pairs)} pairs cannot give a p below {least}, however large the difference: there the intervals speak"
+        yield f"{min(pairs)} pairs cannot give a p below {least}, however large the difference: read the intervals"
     diverged, at_edge = (sum(getattr(s, name) for s in found.scores) for name in ("diverged", "at_edge"))
     if diverged:
         yield f"{diverged} trainings diverged; each counts as the worst outcome of its task"
@@ -177,8 +175,8 @@ def _notes(found: Comparison) -> Iterator[str]:
         yield f"{found.pending} of {len(found.plan.cells)} cells are not computed yet"
 
 
-def _shown(found: Comparison, method: str, task: str | None = None) -> str:
-    """The label of a method; the task loss by its usual name where all tasks (or this one) have the same."""
+def shown(found: Comparison, method: str, task: str | None = None) -> str:
+    """What a method is called: its label; the task loss by its usual name where it is the same on all tasks."""
     reference = next((m for m in REFERENCES if m.label == method), None)
     facts = [f for label, f in found.facts.items() if task in (None, label)]
     nouns = {NOUNS[f.kind] for f in facts}
@@ -241,5 +239,7 @@ def _p(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.2g}"
 
 
-def _rank(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.2f}"
+def _counts(row: Overall) -> tuple[str, str, str, str]:
+    """Mean rank, on how many tasks it is lower and higher, and p."""
+    rank = "" if math.isnan(row.rank) else f"{row.rank:.2f}"
+    return rank, f"{row.lower} of {row.tasks}", f"{row.higher} of {row.tasks}", _p(row.corrected)

@@ -1,6 +1,7 @@
 """Figures: functions that take a loss or a result and return a matplotlib `Figure`; nothing of pyplot is touched."""
 
 from symloss.plotting.calibration import calibration
+from symloss.plotting.comparison import comparison
 from symloss.plotting.curves import loss_curves
 from symloss.plotting.families import families
 from symloss.plotting.landscape import landscape
@@ -10,6 +11,6 @@ from symloss.plotting.smoothing import smoothing
 from symloss.plotting.training import training_curves
 
 __all__ = [
-    "calibration", "families", "front", "history", "landscape", "learning_rate", "loss_curves", "smoothing",
-    "training_curves",
+    "calibration", "comparison", "families", "front", "history", "landscape", "learning_rate", "loss_curves",
+    "smoothing", "training_curves",
 ]  # fmt: skip

@@ -19,6 +19,7 @@ import pytest
 
 import symloss as sl
 from symloss.cli import (
+    compare,
     discover,
     draw,
     evaluate,
@@ -39,7 +40,7 @@ from symloss.discovery.settings import Settings
 from symloss.evaluation import fit
 from tests.cli.conftest import SMALL, Cli
 
-MODULES = (discover, resume, show, evaluate, simplify, latex, draw, plot, smoothing, landscape, tasks, losses)
+MODULES = (discover, resume, show, evaluate, compare, simplify, latex, draw, plot, smoothing, landscape, tasks, losses)
 
 
 class TestHelp:
