@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,7 +41,8 @@ def evaluate(
     """Is a loss better? Test errors with 95 % intervals.
 
     Models are trained with each loss over seeds, its learning rate tuned. Tuned cross-entropy (squared error for
-    regression) always runs beside them: beating an untuned one is no result.
+    regression) always runs beside them: beating an untuned one is no result. With --task and --model a loss that was
+    found elsewhere is tried on another task; the output says where it was found.
     """
     from symloss.cli.output import OutputError, write
     from symloss.evaluation import evaluate as measure
@@ -54,9 +56,36 @@ def evaluate(
         n_jobs=jobs, progress=listener,
     )  # fmt: skip
     print(found)
+    transfers = list(_transfers(losses, own))
+    if transfers:
+        print("", *transfers, sep="\n")
     if out is not None:
-        write(out, (json.dumps(found.to_json(), indent=2) + "\n").encode())
+        write(out, (json.dumps({**found.to_json(), "transfers": transfers}, indent=2) + "\n").encode())
         print(f"\nwrote {out}")
+
+
+def _transfers(losses: list[str], task: Task) -> Iterator[str]:
+    """One line for each loss that was found on another task than the one that is trained on."""
+    from symloss.cli.output import printable
+    from symloss.discovery.run_directory import RunDirectory
+
+    for loss in losses:
+        if not os.path.isdir(loss):
+            continue
+        config = RunDirectory.open(loss).config()
+        if config.task["identity"] != task.identity():
+            there = _described(config.task["name"], config.task.get("recipe"))
+            here = _described(task.name, task.recipe)
+            yield printable(f"{loss}: found by {config.method} on {there}, trained with here on {here}: a transfer")
+
+
+def _described(name: str, recipe: Any) -> str:
+    """A task in words: its name, its model with its options, and its split where it is not the first."""
+    if not isinstance(recipe, Mapping):
+        return f"{name} (a task of your own)"
+    options = ", ".join(f"{key}={value}" for key, value in dict(recipe["model_options"]).items())
+    model = recipe["model"] + (f" with {options}" if options else "")
+    return f"{name} ({model}{f', split seed {seed}' if (seed := recipe['seed']) else ''})"
 
 
 def _task_of_run(losses: list[str]) -> Task:

@@ -171,10 +171,10 @@ def _ranks(axes: Axes, found: Comparison) -> None:
     axes.set_yticks(range(len(names)), [shown(found, name) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0.8, len(names) + 0.2)
+    axes.set_xticks(range(1, len(names) + 1))
     axes.grid(visible=False, axis="y")
-    title = f"ranks on {len(ranks.tasks)} of {len(found.plan.tasks)} tasks, 1 the lowest (larger dots: several tasks); "
-    title += "diamonds: mean ranks"
+    title = f"ranks on {len(ranks.tasks)} of {len(found.plan.tasks)} tasks (dots, larger for several), and their mean"
     if not math.isnan(ranks.p):
         title += f"\nFriedman p = {ranks.p:.2g}; in the band: not told apart from the tuned task loss (Nemenyi, 5 %)"
     axes.set_title(title, loc="left")
-    axes.set_xlabel("rank among these")
+    axes.set_xlabel("rank, 1 the lowest")
