@@ -83,9 +83,9 @@ def _described(name: str, recipe: Any) -> str:
     """A task in words: its name, its model with its options, and its split where it is not the first."""
     if not isinstance(recipe, Mapping):
         return f"{name} (a task of your own)"
-    options = ", ".join(f"{key}={value}" for key, value in dict(recipe["model_options"]).items())
-    model = recipe["model"] + (f" with {options}" if options else "")
-    return f"{name} ({model}{f', split seed {seed}' if (seed := recipe['seed']) else ''})"
+    options = {**recipe.get("options", {}), **recipe["model_options"]}
+    split = [f"split seed {recipe['seed']}"] if recipe["seed"] else []
+    return f"{name} ({', '.join([recipe['model'], *(f'{key}={value}' for key, value in options.items()), *split])})"
 
 
 def _task_of_run(losses: list[str]) -> Task:

@@ -17,13 +17,14 @@ from symloss.discovery.settings import Settings
 from symloss.errors import EvaluationError, TaskError
 from symloss.evaluation.protocol import Protocol
 from symloss.losses import catalogue
-from symloss.tasks import registry
+from symloss.tasks import load_task, registry
 from symloss.tasks.task import Task
 
 SEARCH, CATALOGUE, LOSS, TUNED, UNTUNED = "search", "catalogue", "loss", "tuned", "untuned"
 """What a method is: a search; the best of the catalogue by validation data; a named loss; the task loss."""
 PROTOCOL = tuple(f.name for f in fields(Protocol) if f.name not in ("seeds", "tune_lr", "seed"))
 """The options of training and tuning that a comparison takes beside `training_seeds`."""
+_TRAINING = ("steps", "batch_size")  # what a task may have for itself
 _LONGEST = 60
 
 
@@ -35,11 +36,15 @@ class Choice:
         label: What tables call it.
         definition: What defines it, as plain values: the arguments of `load_task`, or name and identity.
         own: The task, if it was given as one.
+        budget: Settings of the searches on it.
+        training: Its own steps and batch size, where they are not those of the protocol.
     """
 
     label: str
     definition: dict[str, Any] = field(hash=False)
     own: Task | None = field(default=None, compare=False)
+    budget: dict[str, Any] = field(default_factory=dict, hash=False)
+    training: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def load(self) -> Task:
         """The task, with its data.
@@ -47,7 +52,7 @@ class Choice:
         Raises:
             TaskError: If it cannot be loaded, or has no test data.
         """
-        task = registry.load_task(**_tuples(self.definition)) if self.own is None else self.own
+        task = load_task(**_tuples(self.definition)) if self.own is None else self.own
         if task.test is None:
             raise TaskError(f"task {self.label!r} has no test data, on which methods are compared; give test=(X, y)")
         return task
@@ -61,7 +66,7 @@ class Method:
         label: What tables call it.
         kind: `"search"`, `"catalogue"`, `"loss"`, `"tuned"` or `"untuned"`.
         name: Of the search method or the loss.
-        settings: Of the search, of the loss, or `losses` of the catalogue.
+        settings: Its own: of the search, of the loss, or `losses` of the catalogue.
     """
 
     label: str
@@ -122,12 +127,14 @@ class Plan:
         methods: The methods, the references last.
         seeds: Search seeds.
         protocol: How every loss is tuned and measured, the same for all.
+        budget: Settings of every search, overruled by those of a task, and these by those of a method.
     """
 
     tasks: tuple[Choice, ...]
     methods: tuple[Method, ...]
     seeds: tuple[int, ...]
     protocol: Protocol
+    budget: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -141,8 +148,9 @@ class Plan:
     def _cell(self, choice: Choice, method: Method, seed: int | None) -> Cell:
         p = self.protocol
         protocol = {name: getattr(p, name) for name in PROTOCOL if name != "rates"}
-        protocol |= {"training_seeds": p.seeds, "rates": list(p.grid)}
-        own = {"kind": method.kind, "name": method.name, "settings": method.settings}
+        protocol |= {"training_seeds": p.seeds, "rates": list(p.grid), **choice.training}
+        shared = {**self.budget, **choice.budget} if method.kind == SEARCH else {}
+        own = {"kind": method.kind, "name": method.name, "settings": {**shared, **method.settings}}
         definition = {"task": choice.definition, "method": own, "seed": seed, "protocol": protocol}
         return Cell(choice.label, method, seed, json.loads(json.dumps(definition)))
 
@@ -168,10 +176,10 @@ def plan(
     choices = [_choice(entry) for entry in _listed("task", tasks, Task)]
     shared = dict(budget or {})
     _check_search("budget", shared)
-    ways = [_method(entry, shared) for entry in _listed("method", methods, ())]
+    ways = [_method(entry) for entry in _listed("method", methods, ())]
     _check_labels("tasks", [(c.label, c.definition) for c in choices])
     _check_labels("methods", [(m.label, (m.kind, m.name, m.settings)) for m in (*ways, *REFERENCES)])
-    return Plan(tuple(choices), (*ways, *REFERENCES), _seeds(seeds), measured)
+    return Plan(tuple(choices), (*ways, *REFERENCES), _seeds(seeds), measured, json.loads(json.dumps(shared)))
 
 
 def _listed(what: str, given: Any, single: Any) -> list[Any]:
@@ -187,19 +195,21 @@ def _choice(given: Any) -> Choice:
     if isinstance(given, Task):
         return Choice(given.name, {"name": given.name, "identity": given.identity()}, given)
     label, options = _labelled("task", given, "digits")
-    if options["name"] not in registry.names():
-        known = registry.names()
-        raise EvaluationError(f"unknown task {options['name']!r:.80}; {_hint(str(options['name']), known)}")
-    return Choice(label, options)
+    budget = options.pop("budget", {})
+    if not isinstance(budget, dict):
+        raise EvaluationError(f"the budget of task {label!r} is a table of search settings; received {budget!r:.80}")
+    _check_search(f"the budget of task {label!r}", budget)
+    training = {name: options.pop(name) for name in _TRAINING if name in options}
+    Protocol(**training)  # bad values end it here
+    return Choice(label, options, budget=budget, training=training)
 
 
-def _method(given: Any, budget: Mapping[str, Any]) -> Method:
+def _method(given: Any) -> Method:
     label, options = _labelled("method", given, "evomal")
     name = options.pop("name")
     if name in METHODS:
-        settings = {**budget, **options}
-        _check_search(f"method {label!r}", settings)
-        return Method(label, SEARCH, name, settings)
+        _check_search(f"method {label!r}", options)
+        return Method(label, SEARCH, name, options)
     if name == CATALOGUE:
         _check_known(f"setting of method {label!r}", options, ("losses",))
         members = options.get("losses", [])
@@ -231,7 +241,7 @@ def _labelled(what: str, given: Any, example: str) -> tuple[str, dict[str, Any]]
         raise EvaluationError(
             f"the options of a {what} are texts, numbers and lists; received {given!r:.80}{hint}"
         ) from None
-    words = [f"{key}={value}" for key, value in options.items() if key != "name"]
+    words = [f"{key}={value}" for key, value in options.items() if key not in ("name", "budget", *_TRAINING)]
     label = given.get("label", ", ".join([options["name"], *words]))
     if not isinstance(label, str):
         raise EvaluationError(f"the label of a {what} is a text; received {label!r:.80}")
@@ -287,7 +297,9 @@ def absent(choice: Choice) -> bool:
     """Whether a task cannot be loaded because its data are not there, rather than for a mistake in its options."""
     if choice.own is not None:
         return False
-    record = next(r for r in registry.describe() if r.name == choice.definition["name"])
+    record = next((r for r in registry.describe() if r.name == choice.definition["name"]), None)
+    if record is None:
+        return False
     try:
         record.load()
     except TaskError:

@@ -56,12 +56,13 @@ def compare(
 
     Args:
         task: A name for `load_task`, a mapping of its arguments with `name` (and `label`, what tables call it), a
-            `Task` with test data, or several of these.
+            `Task` with test data, or several of these. A mapping may have its own `budget`, `steps` and `batch_size`.
         methods: Search methods by name, or mappings of `name`, `label` and settings of the search; `"catalogue"`, the
             handcrafted loss with the lowest validation metric at its tuned rate (of `losses` if given); or handcrafted
             losses by name.
         seeds: How many searches, or their seeds.
-        budget: Settings of every search (fields of `Settings`), which those of a method overrule.
+        budget: Settings of every search (fields of `Settings`), overruled by those of a task, and these by those of a
+            method.
         training_seeds: Models trained with each pick.
         out: Directory of the cells and searches; None keeps nothing.
         n_jobs: Processes, each computing cells; results are the same for any number.
@@ -144,7 +145,7 @@ def listing(plan: Plan, out: str | os.PathLike[str] | None) -> str:
         for c in plan.cells
     }
     searches = [c for c in todo if c.method.kind == SEARCH and c.task not in missing]
-    settings = [Settings.from_dict(cell.method.settings) for cell in searches]
+    settings = [Settings.from_dict(cell.definition["method"]["settings"]) for cell in searches]
     candidates = sum(s.population_size * s.generations for s in settings)
     count = list(states.values()).count
     total = (

@@ -77,9 +77,9 @@ def plain(found: Comparison) -> dict[str, Any]:
         )
     protocol = found.plan.protocol
     values = {
-        "tasks": {c.label: c.definition for c in found.plan.tasks},
+        "tasks": {c.label: {**c.definition, **c.training, "budget": c.budget} for c in found.plan.tasks},
         "methods": {m.label: {"name": m.name, "kind": m.kind, **m.settings} for m in found.plan.methods},
-        "seeds": found.plan.seeds,
+        "budget": found.plan.budget, "seeds": found.plan.seeds,
         "protocol": {**asdict(protocol), "rates": protocol.grid},
         "missing": dict(found.missing), "pending": found.pending, "scores": scores,
         "ranks": asdict(found.ranks), "overall": [asdict(row) for row in found.overall],
@@ -90,9 +90,13 @@ def plain(found: Comparison) -> dict[str, Any]:
 
 def _task_block(found: Comparison, task: str) -> list[str]:
     facts = found.facts.get(task)
-    heading = f"{task}: " + (
-        f"{facts.metric} on {facts.test_samples} test samples" if facts else found.missing.get(task, "nothing yet")
-    )
+    heading = f"{task}: {found.missing.get(task, 'nothing yet')}"
+    if facts:
+        training = next(c.definition["protocol"] for c in found.plan.cells if c.task == task)
+        heading = (
+            f"{task}: {facts.metric} on {facts.test_samples} test samples after {training['steps']} steps of batch "
+            f"{training['batch_size']}"
+        )
     head = ("method", f"{facts.metric if facts else 'metric'} [95 %]", "minus tuned [95 %]", "p (Holm)", "searches")
     scores = _of(found, task)
     lines = _aligned([head, *((shown(found, score.method, task), *_cells(found, score)) for score in scores)])
@@ -151,7 +155,7 @@ def _notes(found: Comparison) -> Iterator[str]:
         yield "task loss: cross-entropy for classification, mean squared error for regression"
     yield (
         f"every loss: {len(p.grid)} learning rates tried on validation data (tuning seeds: {p.tuning_seeds}), then "
-        f"measured on test data (training seeds: {p.seeds}); {p.steps} steps of batch {p.batch_size}"
+        f"measured on test data (training seeds: {p.seeds})"
     )
     several = any(m.kind == SEARCH for m in found.plan.methods)
     over = "searches and training seeds" if several and seeds > 1 else "training seeds"

@@ -116,7 +116,7 @@ def _pick(task: Task, cell: Cell, directory: Path, protocol: Protocol, runner: R
     method = cell.method
     if method.kind == SEARCH:
         assert cell.seed is not None
-        return _searched(task, method.name, {**method.settings, "seed": cell.seed}, directory)
+        return _searched(task, method.name, {**cell.definition["method"]["settings"], "seed": cell.seed}, directory)
     if method.kind == CATALOGUE:
         asked = [catalogue.entry(name).name for name in method.settings.get("losses", catalogue.names())]
         losses = {name: catalogue.get(name, task.kind) for name in asked if task.kind in catalogue.entry(name).kinds}

@@ -69,9 +69,10 @@ def comparison(found: Comparison) -> Figure:
 
 def _record(found: Comparison) -> dict[str, object]:
     p = found.plan.protocol
+    steps = sorted({cell.definition["protocol"]["steps"] for cell in found.plan.cells})
     return {
-        "search seeds": len(found.plan.seeds), "training seeds": p.seeds, "steps": p.steps,
-        "batch": p.batch_size, "learning rates": f"{len(p.grid)} for each loss, on validation data",
+        "search seeds": len(found.plan.seeds), "training seeds": p.seeds, "steps": ", ".join(map(str, steps)),
+        "learning rates": f"{len(p.grid)} for each loss, on validation data",
         "intervals": "95 %, bootstrap over searches and training seeds, each by itself",
         "unfinished cells": found.pending,
     }  # fmt: skip

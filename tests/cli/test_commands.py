@@ -424,7 +424,7 @@ name = "focal"
         assert not Path("kept").exists()
         status, out, err = cli(*self.WORDS, "--plot", "c.png")
         assert status == 0
-        assert out.startswith("wine: error rate on 36 test samples\nmethod")
+        assert out.startswith("wine: error rate on 36 test samples after 10 steps of batch 128\nmethod")
         assert "kept in kept: comparison.csv, comparison.json, comparison.tex, costs.csv" in out
         assert [line.split(": ")[0] for line in err.splitlines()] == [f"cell {i}/4" for i in range(1, 5)]
         assert Path("c.png").read_bytes().startswith(b"\x89PNG")

@@ -61,9 +61,12 @@ def test_own_tasks_are_known_by_their_data() -> None:
     ("changes", "said"),
     [
         ({"tasks": []}, "no task to compare"),
-        ({"tasks": ["wien"]}, "unknown task 'wien'; did you mean 'wine'?"),
         ({"tasks": [{"label": "x"}]}, "a task is a name or a table with one"),
         ({"tasks": [{"name": "wine", "model": len}]}, "give a Task"),
+        ({"tasks": [{"name": "wine", "budget": 3}]}, "the budget of task 'wine' is a table of search settings"),
+        ({"tasks": [{"name": "wine", "budget": {"seed": 3}}]}, "the seeds of all searches are given by `seeds`"),
+        ({"tasks": [{"name": "wine", "budget": {"sed": 3}}]}, "unknown setting 'sed'"),
+        ({"tasks": [{"name": "wine", "steps": 0}]}, "steps is a whole number"),
         ({"tasks": ["wine", "wine"]}, "two tasks are called 'wine'"),
         ({"tasks": ["wine", {"name": "wine", "label": "other"}]}, "'wine' and 'other' are the same"),
         ({"tasks": [{"name": "wine", "label": "a\nb"}]}, "a label is a line of 1 to 60 characters"),
@@ -133,8 +136,8 @@ def test_a_file_says_what_arguments_say(tmp_path: Path) -> None:
     made = plan(**read_options(path))
     expected = plan(
         {"name": "wine", "hidden": (8, 8), "label": "Wine"},
-        {"name": "evomal", "scale_free": True, "initial_depth": (2, 3), "label": "scale-free"},
-        seeds=[1, 2], budget={"population_size": 6}, training_seeds=3, steps=40,
+        {"name": "evomal", "scale_free": True, "label": "scale-free"},
+        seeds=[1, 2], budget={"population_size": 6, "initial_depth": (2, 3)}, training_seeds=3, steps=40,
     )  # fmt: skip
     assert made == expected
     assert made.tasks[0].load().parameters == 13 * 8 + 8 + 8 * 8 + 8 + 8 * 3 + 3

@@ -118,7 +118,7 @@ def test_scores_are_paired_differences(whole: tuple[Comparison, Path]) -> None:
     assert (score.wanted, score.finished) == (2, 2)
     assert score.candidates >= 12
     text = str(found)
-    assert "blobs: error rate on 60 test samples" in text
+    assert "blobs: error rate on 60 test samples after 30 steps of batch 20" in text
     assert "tuned cross-entropy" in text
     assert "2 pairs cannot give a p below 0.5" in text
 
@@ -168,6 +168,20 @@ def test_each_cell_is_computed_once(
     compare(out=tmp_path, training_seeds=4)
     assert count() == {"cells": 6, "searches": 0}  # the searches are still those
     assert all(file.stat().st_mtime_ns == time for file, time in before.items())
+
+
+def test_a_task_may_have_its_own_budget_and_training() -> None:
+    x, y = data("multiclass", 100, 0)
+    sl.tasks.register("scarce", lambda: (x, y), kind="multiclass")
+    try:
+        own = {"name": "scarce", "steps": 7, "budget": {"generations": 1, "population_size": 5}}
+        found = compare([own, make_task(double=False)], ["evomal", {"name": "evomal", "generations": 3, "label": "3"}])
+    finally:
+        sl.tasks.unregister("scarce")
+    numbers = {(s.task, s.method): s.candidates for s in found.scores}
+    assert 5 <= numbers["scarce", "evomal"] <= 10 < 12 <= numbers["blobs", "evomal"]
+    assert numbers["scarce", "3"] >= 13
+    assert "scarce: error rate on 20 test samples after 7 steps of batch 20" in str(found)
 
 
 def test_without_a_directory_nothing_is_kept(whole: tuple[Comparison, Path]) -> None:
@@ -303,6 +317,8 @@ def test_absent_data_are_missing_and_tried_again(tmp_path: Path) -> None:
 def test_a_mistake_in_a_tasks_options_is_no_missing_cell() -> None:
     with pytest.raises(TaskError, match="unknown option of model 'mlp': 'hiden'; did you mean 'hidden'"):
         compare({"name": "wine", "hiden": [3]})
+    with pytest.raises(TaskError, match="unknown task 'wien'; did you mean 'wine'"):
+        compare("wien")
 
 
 # --- what cannot be gone on with
