@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from symloss.evaluation.statistics import CONFIDENCE, Estimate
 
 RESAMPLES = 20_000
+FEWEST_SEARCHES = 4
+"""From how many searches on an interval holds the truth as often as it says."""
 LEVEL = 1 - CONFIDENCE
 """Below which a corrected p counts as a difference."""
 _DIGITS = 9  # numbers that differ in later digits alone are ties
@@ -26,7 +28,9 @@ def bootstrap(values: Sequence[Sequence[float]], resamples: int = RESAMPLES) -> 
     the same R training seeds (the "pigeonhole" bootstrap of crossed factors). The bounds are the quantiles at α' and
     1 − α' of the resampled means, with α' = Φ(−√(n / (n − 1)) t), t the 0.975 quantile of Student's distribution with
     n − 1 degrees of freedom and n the number of rows (of columns, where there is one row): plain percentiles
-    (α' = 0.025) are too narrow for the few searches of a comparison.
+    (α' = 0.025) are too narrow for the few searches of a comparison. On normal numbers the interval holds the truth in
+    94 to 98 % of cases from `FEWEST_SEARCHES` rows on (plain percentiles: 82 to 93 %), but where searches differ much
+    more than training seeds do, in only 90 % with three rows and 79 % with two.
 
     Args:
         values: Numbers **[S, R]**: test metric, or its difference to a reference, of search s from training seed r.

@@ -15,6 +15,7 @@ from typing import Any
 from symloss.comparison.cells import replace
 from symloss.comparison.plan import REFERENCES, SEARCH, TUNED
 from symloss.comparison.result import Comparison, Overall, Score
+from symloss.comparison.statistics import FEWEST_SEARCHES
 from symloss.evaluation.entries import NOUNS
 from symloss.evaluation.result import escaped, plain_values
 from symloss.evaluation.statistics import Estimate
@@ -162,6 +163,8 @@ def _notes(found: Comparison) -> Iterator[str]:
     yield f"intervals: bootstrap over {over} (expanded percentiles), on one split of the data; each by itself"
     if several and seeds == 1:
         yield "one search seed: the intervals hold for what these searches found, not for the method"
+    elif several and seeds < FEWEST_SEARCHES:
+        yield f"{seeds} search seeds are few: the intervals of searches are too narrow; take {FEWEST_SEARCHES} or more"
     yield (
         "p: Wilcoxon's signed-rank test against the tuned task loss, after Holm's correction; pairs are searches "
         "(training seeds where nothing is searched), over tasks the tasks"

@@ -176,6 +176,6 @@ def _ranks(axes: Axes, found: Comparison) -> None:
     axes.grid(visible=False, axis="y")
     title = f"ranks on {len(ranks.tasks)} of {len(found.plan.tasks)} tasks (dots, larger for several), and their mean"
     if not math.isnan(ranks.p):
-        title += f"\nFriedman p = {ranks.p:.2g}; in the band: not told apart from the tuned task loss (Nemenyi, 5 %)"
+        title += f"\nFriedman p = {ranks.p:.2g}; band: not told apart from the tuned task loss (Nemenyi)"
     axes.set_title(title, loc="left")
     axes.set_xlabel("rank, 1 the lowest")

@@ -121,6 +121,7 @@ def test_scores_are_paired_differences(whole: tuple[Comparison, Path]) -> None:
     assert "blobs: error rate on 60 test samples after 30 steps of batch 20" in text
     assert "tuned cross-entropy" in text
     assert "2 pairs cannot give a p below 0.5" in text
+    assert "2 search seeds are few: the intervals of searches are too narrow; take 4 or more" in text
 
 
 def test_test_data_change_no_choice(whole: tuple[Comparison, Path], tmp_path: Path) -> None:
