@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from symloss import analysis, errors, losses, plotting, tasks
+    from symloss.comparison import compare
     from symloss.discovery.result import SearchResult, load_run
     from symloss.discovery.runs import discover, resume
     from symloss.discovery.settings import Settings
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AbsoluteCrossEntropy", "Expression", "LabelSmoothing", "SearchResult", "Settings", "SparseLabelSmoothing",
-    "SymbolicLoss", "Task", "analysis", "discover", "equivalent", "errors", "evaluate", "linear_loss", "load",
-    "load_run", "load_task", "losses", "parse", "plotting", "register", "resume", "tasks",
+    "SymbolicLoss", "Task", "analysis", "compare", "discover", "equivalent", "errors", "evaluate", "linear_loss",
+    "load", "load_run", "load_task", "losses", "parse", "plotting", "register", "resume", "tasks",
 ]  # fmt: skip
 
 _ROOMS = ("analysis", "errors", "losses", "plotting", "tasks")
 _HOMES = {
+    "comparison": ("compare",),
     "discovery.result": ("SearchResult", "load_run"),
     "discovery.runs": ("discover", "resume"),
     "discovery.settings": ("Settings",),

@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
+from torch import nn
+
 from symloss.discovery.executor import Executor
 from symloss.errors import TaskError
 from symloss.evaluation.entries import TUNED, UNTUNED, AnyLoss, Entry, entries
@@ -91,24 +93,30 @@ def evaluate(
     started = time.perf_counter()
     wanted = entries(task, losses, tune_lr)
     with Executor(task, n_jobs) as executor:
-        check(task, protocol.settings, {entry.name: entry.loss for entry in wanted}, n_jobs)
+        losses_of = {entry.name: entry.loss for entry in wanted}
+        check(task, protocol.settings, losses_of, n_jobs)
         tuning = tune(executor, protocol, {entry.name: entry.loss for entry in wanted if entry.tuned}, progress)
         chosen = [tuning[e.name].rate if e.name in tuning else protocol.learning_rate for e in wanted]
-        measured = _measure(executor, protocol, wanted, chosen, progress)
+        rate_of = dict(zip(losses_of, chosen, strict=True))
+        measured = measure(executor, protocol, losses_of, rate_of, progress)
     rows = _rows(task, protocol, wanted, chosen, tuning, measured)
     return Evaluation(
         task.name, task.kind, task.metric_name, len(task.test), protocol, rows, time.perf_counter() - started
     )
 
 
-def _measure(
-    executor: Executor, protocol: Protocol, wanted: Sequence[Entry], chosen: Sequence[float], progress: Progress | None
+def measure(
+    executor: Executor,
+    protocol: Protocol,
+    losses: Mapping[str, nn.Module],
+    rates: Mapping[str, float],
+    progress: Progress | None = None,
 ) -> dict[str, tuple[list[float], float]]:
-    """Test metric of each reported seed and seconds, for each loss at its rate."""
+    """Test metric of each reported seed, and seconds, for each loss by name at its rate."""
     seeds = protocol.reported_seeds
-    values: dict[str, list[float]] = {entry.name: [] for entry in wanted}
+    values: dict[str, list[float]] = {name: [] for name in losses}
     spent = dict.fromkeys(values, 0.0)
-    jobs = [(e.name, e.loss, (rate,), seed, "test") for e, rate in zip(wanted, chosen, strict=True) for seed in seeds]
+    jobs = [(name, loss, (rates[name],), seed, "test") for name, loss in losses.items() for seed in seeds]
     results = executor.map(trial, protocol.settings, jobs)
     for number, ((name, _, (rate,), *_), ((value,), seconds)) in enumerate(zip(jobs, results, strict=True)):
         values[name].append(value)

@@ -38,6 +38,11 @@ class Tuning:
         """Whether it was chosen at an end of the rates: a better one may lie beyond."""
         return self.rate in (self.rates[0], self.rates[-1])
 
+    @property
+    def score(self) -> tuple[int, float]:
+        """Of the chosen rate: how many seeds diverged, and the mean metric of the others (inf if none is left)."""
+        return _score(self.values, self.rates.index(self.rate))
+
 
 def tuned_rate(
     task: Task,
@@ -113,14 +118,12 @@ def tune(
 def _tuning(protocol: Protocol, results: Sequence[tuple[list[float], float]]) -> Tuning:
     grid, values = protocol.grid, tuple(tuple(row) for row, _ in results)
 
-    def key(index: int) -> tuple[int, float, float, float]:
-        finite = [row[index] for row in values if math.isfinite(row[index])]
-        mean = math.fsum(finite) / len(finite) if finite else math.inf
-        return (
-            len(values) - len(finite),
-            mean,
-            round(abs(math.log(grid[index] / protocol.learning_rate)), 9),
-            grid[index],
-        )
+    def key(index: int) -> tuple[tuple[int, float], float, float]:
+        return _score(values, index), round(abs(math.log(grid[index] / protocol.learning_rate)), 9), grid[index]
 
     return Tuning(grid, grid[min(range(len(grid)), key=key)], values, sum(seconds for _, seconds in results))
+
+
+def _score(values: Sequence[Sequence[float]], index: int) -> tuple[int, float]:
+    finite = [row[index] for row in values if math.isfinite(row[index])]
+    return len(values) - len(finite), math.fsum(finite) / len(finite) if finite else math.inf

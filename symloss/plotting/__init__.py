@@ -1,6 +1,7 @@
 """Figures: functions that take a loss or a result and return a matplotlib `Figure`; nothing of pyplot is touched."""
 
 from symloss.plotting.calibration import calibration
+from symloss.plotting.comparison import comparison
 from symloss.plotting.curves import loss_curves
 from symloss.plotting.explanation import explanation
 from symloss.plotting.families import families
@@ -12,6 +13,6 @@ from symloss.plotting.smoothing import smoothing
 from symloss.plotting.training import training_curves
 
 __all__ = [
-    "calibration", "explanation", "families", "front", "history", "landscape", "learning_rate", "loss_curves",
-    "sharpness", "smoothing", "spectral_density", "training_curves",
+    "calibration", "comparison", "explanation", "families", "front", "history", "landscape", "learning_rate",
+    "loss_curves", "sharpness", "smoothing", "spectral_density", "training_curves",
 ]  # fmt: skip

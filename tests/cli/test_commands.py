@@ -19,6 +19,7 @@ import pytest
 
 import symloss as sl
 from symloss.cli import (
+    compare,
     discover,
     draw,
     evaluate,
@@ -42,7 +43,10 @@ from symloss.evaluation import fit
 from tests.cli.conftest import SMALL, Cli
 from tests.tasks.sources.formats import write_images
 
-MODULES = (discover, resume, show, evaluate, explain, simplify, latex, draw, plot, smoothing, landscape, tasks, losses)
+MODULES = (
+    discover, resume, show, evaluate, compare, explain, simplify, latex, draw, plot, smoothing, landscape, tasks,
+    losses,
+)  # fmt: skip
 
 
 class TestHelp:
@@ -469,6 +473,22 @@ class TestEvaluate:
         assert status == 0
         assert "test samples of wine" in out
 
+    def test_transfer_to_another_task_and_model(self, cli: Cli, run: Path, tmp_path: Path) -> None:
+        words = ("--task", "digits", "--model", "linear", "--seeds", "2", "--steps", "5", "--out", "e.json")
+        status, out, err = cli("evaluate", str(run), *words)
+        assert (status, err) == (0, "")
+        assert "test samples of digits" in out
+        line = f"{run}: found by evomal on wine (mlp), trained with here on digits (linear): a transfer"
+        assert out.splitlines().count(line) == 1
+        written = json.loads((tmp_path / "e.json").read_text())
+        assert written["transfers"] == [line]
+        assert written["rows"][0]["formula"] == str(sl.load(run / "best.json").expression)
+        assert (
+            "found by evomal on wine (mlp), trained with here on wine (mlp, split seed 1)"
+            in cli("evaluate", str(run), "--task", "wine", "--split-seed", "1", *self.OPTIONS[:4]).out
+        )
+        assert "a transfer" not in cli("evaluate", str(run), *self.OPTIONS[:4]).out
+
     def test_tuning_is_optional(self, cli: Cli) -> None:
         assert (
             "only tuned cross-entropy was tuned"
@@ -507,6 +527,60 @@ class TestExplain:
         status, out, err = cli("explain", "focal", "--task", "wine", *self.WORDS)
         assert (status, out) == (130, "")
         assert err.splitlines()[-1] == "flatness: minima over 2 seeds"
+
+
+class TestCompare:
+    CONFIG = """
+seeds = 1
+training_seeds = 2
+steps = 10
+rates = [0.1, 1.0]
+tuning_seeds = 1
+[budget]
+population_size = 4
+generations = 1
+refinement_steps = 2
+fitness_steps = 10
+rejection_steps = 20
+[[tasks]]
+name = "wine"
+[[methods]]
+name = "evomal"
+label = "EvoMAL"
+[[methods]]
+name = "focal"
+"""
+    WORDS = ("compare", "--config", "c.toml", "--out", "kept")
+
+    def test_compares_and_keeps(self, cli: Cli, tmp_path: Path) -> None:
+        Path("c.toml").write_text(self.CONFIG)
+        listed = cli(*self.WORDS, "--dry-run")
+        assert (listed.status, listed.err) == (0, "")
+        assert listed.out.splitlines()[3] == "wine, EvoMAL, search seed 0: to do"
+        assert listed.out.endswith("0 finished, 4 to do, with 1 searches of 4 candidates in all\n")
+        assert not Path("kept").exists()
+        status, out, err = cli(*self.WORDS, "--plot", "c.png")
+        assert status == 0
+        assert out.startswith("wine: error rate on 36 test samples after 10 steps of batch 128\nmethod")
+        assert "kept in kept: comparison.csv, comparison.json, comparison.tex, costs.csv" in out
+        assert [line.split(": ")[0] for line in err.splitlines()] == [f"cell {i}/4" for i in range(1, 5)]
+        assert Path("c.png").read_bytes().startswith(b"\x89PNG")
+        again = cli(*self.WORDS)
+        assert (again.status, again.err) == (0, "")
+        assert out.startswith(again.out)
+
+    def test_interrupted(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+        Path("c.toml").write_text(self.CONFIG)
+
+        def stop(*arguments: Any, **options: Any) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("symloss.comparison.work.discover", stop)
+            status, out, _ = cli(*self.WORDS)
+        assert status == 130
+        assert "1 of 4 cells are not computed yet" in out
+        assert cli(*self.WORDS).status == 0
 
 
 class TestLists:

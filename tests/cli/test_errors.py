@@ -93,6 +93,11 @@ BAD = {
     "no task": ("evaluate focal", "--task digits"),
     "no seeds": ("evaluate focal --task wine --seeds 0", "seeds"),
     "evaluation over a directory": ("evaluate focal --task wine --out .", "is not a file"),
+    "transfer to another kind": ("evaluate run --task diabetes", "is a loss of kind 'multiclass'; wanted 'regression'"),
+    "transfer to a model that does not fit": ("evaluate run --task digits --model lenet", "did you mean 'lenet5'"),
+    "comparison of nothing": ("compare --out kept", "missing option '--config'"),
+    "comparison without a file": ("compare --config nowhere.toml --out kept", "cannot read 'nowhere.toml'"),
+    "comparison into an unknown picture": ("compare --config nowhere.toml --out kept --plot c.doc", "ends in .png"),
     "unwritable run": ("discover wine --out /proc/symloss", "/proc/symloss"),
 }  # fmt: skip
 
@@ -118,7 +123,7 @@ def assert_one_line(err: str, lines: int = 1) -> None:
 
 
 @pytest.mark.parametrize(("words", "said"), BAD.values(), ids=BAD)
-def test_mistakes(cli: Cli, words: str, said: str) -> None:
+def test_mistakes(cli: Cli, run: Path, words: str, said: str) -> None:
     status, out, err = cli(*words.split())
     assert (status, out) == (2, "")
     assert_one_line(err)
