@@ -21,6 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	    f"symloss needs Python 3.11 or newer; $(PYTHON) is {v.major}.{v.minor}: try make PYTHON=python3.12")'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev,data]"
+	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt --no-deps arfs
 	$(VENV)/bin/python -m symloss.population.preparation float32
 	$(VENV)/bin/python -m symloss.losses.rows float32
 	touch $@

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gzip
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import symloss as sl
-from symloss.errors import TaskError
-from symloss.evaluation.statistics import estimate
-from symloss.tasks.models import mlp, seeded
+from symloss.tasks import mlp, seeded
+from symloss.tasks.registry import find
 
 DATA = Path("/usr/share/datasets/fashion-mnist")
 """Where the Debian package dataset-fashion-mnist keeps the four files."""
@@ -35,22 +33,10 @@ def sparse(smoothing: float, reduction: str = "mean") -> nn.Module:
 
 def load(folder: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Training images **[60000, 784]** and labels, test images **[10000, 784]** and labels; standardised."""
-    parts = []
-    for part in ("train", "t10k"):
-        try:
-            images = gzip.decompress((folder / f"{part}-images-idx3-ubyte.gz").read_bytes())
-            labels = gzip.decompress((folder / f"{part}-labels-idx1-ubyte.gz").read_bytes())
-        except OSError as error:
-            raise TaskError(
-                f"{folder} lacks Fashion-MNIST ({error.strerror}); apt-get install dataset-fashion-mnist"
-            ) from None
-        x = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 784).astype(np.float32)
-        parts += [
-            torch.from_numpy(x / 255),
-            torch.from_numpy(np.frombuffer(labels, np.uint8, offset=8).astype(np.int64)),
-        ]
-    mean, deviation = parts[0].mean(), parts[0].std()
-    return (parts[0] - mean) / deviation, parts[1], (parts[2] - mean) / deviation, parts[3]
+    samples = find("fashion-mnist").load(None if folder == DATA else str(folder))
+    x, y, test = samples.x.flatten(1).float() / 255, samples.y, torch.from_numpy(samples.test)
+    mean, deviation = x[~test].mean(), x[~test].std()
+    return (x[~test] - mean) / deviation, y[~test], (x[test] - mean) / deviation, y[test]
 
 
 def tuned_rate(loss: nn.Module, x: Tensor, y: Tensor) -> tuple[float, list[float]]:
@@ -100,12 +86,6 @@ def arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--draw", action="store_true", help="only draw again what is recorded")
     return parser.parse_args()
-
-
-def interval(values: list[float]) -> list[float]:
-    """Mean and 95 % bounds over seeds."""
-    found = estimate(values)
-    return [found.mean, found.low, found.high]
 
 
 def equalising(logits: Tensor, y: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from analysis import fashion
+from analysis import fashion, records
 
 FIGURE = Path(__file__).parents[1] / "figures" / "smoothing_clusters.png"
 XI, SHOWN, PER_CLASS = 0.1, (0, 2, 6), 150  # T-shirt, pullover, shirt: alike, so that the wrong classes matter
@@ -90,7 +90,7 @@ def draw(record: dict[str, Any]) -> None:
             axes.set_xlim(-0.5, 2.5)
             axes.set_ylim(0)
             axes.set_ylabel(title)
-    figure.savefig(FIGURE)
+    records.save(figure, "smoothing_clusters")
 
 
 def statement(summary: dict[str, Any], pairs: dict[str, list[float]]) -> str:
@@ -129,10 +129,10 @@ def main() -> None:
                 points[name] = {NAMES[i]: _rounded(place[test_y == i][:PER_CLASS]) for i in SHOWN}
     metrics = ("tightness", "inequality", "error")
     summary = {
-        name: {m: fashion.interval([c[m] for c in cells if c["loss"] == name]) for m in metrics} for name in LOSSES
+        name: {m: records.interval([c[m] for c in cells if c["loss"] == name]) for m in metrics} for name in LOSSES
     }
     dense, sparse = ([c for c in cells if c["loss"] == name] for name in list(LOSSES)[1:])
-    pairs = {m: fashion.interval([b[m] - a[m] for a, b in zip(dense, sparse, strict=True)]) for m in metrics}
+    pairs = {m: records.interval([b[m] - a[m] for a, b in zip(dense, sparse, strict=True)]) for m in metrics}
     record = {
         "settings": {**fashion.settings(options.seeds), "xi": XI}, "intervals": "95 %, Student, over seeds",
         "statement": statement(summary, pairs), "summary": summary, "SparseLSR minus LSR": pairs, "cells": cells,

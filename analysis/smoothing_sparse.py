@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from analysis import fashion
+from analysis import fashion, records
 
 FIGURE = Path(__file__).parents[1] / "figures" / "smoothing_sparse.png"
 SMOOTHING = (0.0, 0.05, 0.1, 0.2)
@@ -94,11 +94,11 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             plain = [r for r in rows if r["smoothing"] == 0]
             row: dict[str, Any] = {"loss": name, "smoothing": smoothing}
             for metric in (*METRICS, "inequality"):
-                row[metric] = fashion.interval([r[metric] for r in mine])
-                row[f"{metric} minus LSR"] = fashion.interval(
+                row[metric] = records.interval([r[metric] for r in mine])
+                row[f"{metric} minus LSR"] = records.interval(
                     [a[metric] - b[metric] for a, b in zip(mine, dense, strict=True)]
                 )
-                row[f"{metric} minus cross-entropy"] = fashion.interval(
+                row[f"{metric} minus cross-entropy"] = records.interval(
                     [a[metric] - b[metric] for a, b in zip(mine, plain, strict=True)]
                 )
             table.append(row)
@@ -138,7 +138,7 @@ def draw(record: dict[str, Any]) -> None:
             axes.set_ylabel(title)
             axes.set_xticks(SMOOTHING)
         panels[1].legend()
-    figure.savefig(FIGURE)
+    records.save(figure, "smoothing_sparse")
 
 
 def main() -> None:

@@ -7,14 +7,15 @@ training data and on the validation data, and of LeNet-5 on 256 images of 28 × 
 
 The plain loop is as lean as such a loop is: it writes w + a·d₁ + b·d₂ into the model and evaluates all samples at once,
 without gradients. For LeNet-5 the others do 11 × 11 points, and their time is multiplied. Values are checked to be the
-same. Plain power iteration with deflation, by double backward, stands beside the eigenvalues. Writes
-`benchmarks/results/landscape.*`.
+same. Plain power iteration with deflation, by double backward, stands beside the eigenvalues. Both sides of a ratio run
+in turn, several times: given are the median and, in brackets, the range. Writes `benchmarks/results/landscape.*`.
 """
 
 from __future__ import annotations
 
 import copy
 import resource
+import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -29,8 +30,7 @@ from benchmarks.record import save
 from symloss.analysis import landscape, sharpness
 from symloss.analysis.directions import random_directions
 from symloss.analysis.points import Points
-from symloss.tasks import load_task
-from symloss.tasks.models import lenet5, seeded
+from symloss.tasks import lenet5, load_task, seeded
 
 GRID = 41
 Pair = tuple[Tensor, Tensor]
@@ -70,8 +70,8 @@ def plain(model: nn.Module, data: Pair, directions: Any, points: int) -> np.ndar
 
 def with_loss_landscapes(model: nn.Module, data: Pair, points: int) -> None:
     """Its random plane, of the same kind; its directions are its own, so that the values are not compared."""
-    import loss_landscapes  # type: ignore[import-not-found]
-    from loss_landscapes.metrics import Loss  # type: ignore[import-not-found]
+    import loss_landscapes
+    from loss_landscapes.metrics import Loss
 
     loss_landscapes.random_plane(
         model, Loss(F.cross_entropy, *data), distance=1, steps=points, normalization="filter", deepcopy_model=True
@@ -99,41 +99,52 @@ def power_iteration(model: nn.Module, data: Pair, count: int, steps: int) -> lis
     return found
 
 
-def seconds(call: Callable[[], Any], repeats: int = 3) -> tuple[float, Any]:
-    """Least processor time of some calls, and what the last returned."""
+def compared(ours: Callable[[], Any], theirs: Callable[[], Any], share: float, repeats: int) -> tuple[Any, ...]:
+    """Least times of both, run in turn, the median of their ratios and the range, and what the last calls returned."""
     times = []
     for _ in range(repeats):
         start = time.process_time()
-        result = call()
-        times.append(time.process_time() - start)
-    return min(times), result
+        found = ours()
+        middle = time.process_time()
+        other = theirs()
+        times.append((middle - start, share * (time.process_time() - middle)))
+    ratios = [b / a for a, b in times]
+    ratio = f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
+    return *(min(column) for column in zip(*times, strict=True)), ratio, found, other
 
 
 def main() -> None:
-    """Measure everything."""
+    """Measure everything; each function was called before it is timed."""
     torch.set_num_threads(1)
     rows = []
     for name, (model, data, points) in cases().items():
         directions = random_directions(Points(model, data, {"loss": F.cross_entropy}), 0, 2)
-        share = (GRID / points) ** 2
+        share, repeats = (GRID / points) ** 2, 5 if points == GRID else 2
+        surface = partial(landscape, model, data, F.cross_entropy, grid=(GRID, GRID))
+        curvature = partial(sharpness, model, data, F.cross_entropy, top_k=5, probes=1, normalised=False)
         landscape(model, data, F.cross_entropy, grid=(3, 3))
-        ours, found = seconds(partial(landscape, model, data, F.cross_entropy, grid=(GRID, GRID)))
-        theirs, values = seconds(partial(plain, model, data, directions, points), 2)
+        plain(model, data, directions, 3)
+        ours, theirs, ratio, found, values = compared(
+            surface, partial(plain, model, data, directions, points), share, repeats
+        )
         every = (GRID - 1) // (points - 1)
         np.testing.assert_allclose(values, found.values[::every, ::every], rtol=1e-3)
         row: dict[str, Any] = {
-            "case": name, "plain loop, s": share * theirs, "landscape, s": ours,
-            "plain ÷ landscape": share * theirs / ours,
+            "case": name, "plain loop, s": theirs, "landscape, s": ours, "plain ÷ landscape": ratio,
         }  # fmt: skip
         try:
-            other, _ = seconds(partial(with_loss_landscapes, model, data, points), 1)
-            row |= {"loss-landscapes, s": share * other, "loss-landscapes ÷ landscape": share * other / ours}
+            with_loss_landscapes(model, data, 3)
+            _, other, ratio, *_ = compared(surface, partial(with_loss_landscapes, model, data, points), share, repeats)
+            row |= {"loss-landscapes, s": other, "loss-landscapes ÷ landscape": ratio}
         except ImportError:
             row |= {"loss-landscapes, s": "not installed"}
-        curve, sharp = seconds(partial(sharpness, model, data, F.cross_entropy, top_k=5, probes=1, normalised=False), 1)
-        power, values5 = seconds(partial(power_iteration, model, data, 5, 40), 1)
+        sharpness(model, data, F.cross_entropy, top_k=1, probes=1, normalised=False)
+        power_iteration(model, data, 1, 1)
+        curve, power, ratio, sharp, values5 = compared(
+            curvature, partial(power_iteration, model, data, 5, 40), 1, 3 if points == GRID else 1
+        )
         row |= {
-            "eigenvalues, s": curve, "power iteration, s": power, "power ÷ eigenvalues": power / curve,
+            "eigenvalues, s": curve, "power iteration, s": power, "power ÷ eigenvalues": ratio,
             "largest": float(sharp.eigenvalues[0]), "by power": values5[0],
         }  # fmt: skip
         row["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -100,6 +100,7 @@ def quality(seeds: int) -> None:
         peer = plain.run(task, seed=seed, **BUDGET)
         mine = discover(task, seed=seed, n_jobs=1, progress=False, **BUDGET).best
         row: dict[str, Any] = {"seed": seed, "plain": peer["best_fitness"], "symloss": mine.fitness}
+        assert isinstance(mine.expression, Expression)
         picks = {"plain": parse(peer["front"][-1][2]), "symloss": mine.expression}
         row |= {f"{name}, afresh": afresh(task, settings, pick) for name, pick in picks.items()}
         rows.append(row)

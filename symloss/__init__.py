@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from symloss import analysis, errors, losses, plotting, tasks
+    from symloss.comparison import compare
     from symloss.discovery.result import SearchResult, load_run
     from symloss.discovery.runs import discover, resume
     from symloss.discovery.settings import Settings
@@ -20,17 +21,18 @@ if TYPE_CHECKING:
     from symloss.losses.storage import load
     from symloss.losses.symbolic import SymbolicLoss
     from symloss.report.page import report
-    from symloss.tasks.registry import load_task
+    from symloss.tasks.loading import load_task
     from symloss.tasks.task import Task
 
 __all__ = [
     "AbsoluteCrossEntropy", "Expression", "LabelSmoothing", "SearchResult", "Settings", "SparseLabelSmoothing",
-    "SymbolicLoss", "Task", "analysis", "discover", "equivalent", "errors", "evaluate", "linear_loss", "load",
-    "load_run", "load_task", "losses", "parse", "plotting", "register", "report", "resume", "tasks",
+    "SymbolicLoss", "Task", "analysis", "compare", "discover", "equivalent", "errors", "evaluate", "linear_loss",
+    "load", "load_run", "load_task", "losses", "parse", "plotting", "register", "report", "resume", "tasks",
 ]  # fmt: skip
 
 _ROOMS = ("analysis", "errors", "losses", "plotting", "report", "tasks")
 _HOMES = {
+    "comparison": ("compare",),
     "discovery.result": ("SearchResult", "load_run"),
     "discovery.runs": ("discover", "resume"),
     "discovery.settings": ("Settings",),
@@ -43,7 +45,7 @@ _HOMES = {
     "losses.smoothing": ("AbsoluteCrossEntropy", "LabelSmoothing", "SparseLabelSmoothing"),
     "losses.storage": ("load",),
     "losses.symbolic": ("SymbolicLoss",),
-    "tasks.registry": ("load_task",),
+    "tasks.loading": ("load_task",),
     "tasks.task": ("Task",),
 }
 

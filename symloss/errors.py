@@ -59,8 +59,8 @@ class EvaluationError(SymlossError, ValueError):
     """An evaluation of losses was asked for with options that it cannot have."""
 
 
-class ReportError(SymlossError):
-    """A report cannot be made or written."""
+class OutputError(SymlossError):
+    """A file cannot be written."""
 
 
 def _printable(text: str) -> str:

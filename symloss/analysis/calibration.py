@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from symloss.errors import LossError
+from symloss.expression.showing import drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,9 +59,7 @@ class Calibration:
 
     def figure(self) -> Figure:
         """Accuracy against confidence; see `symloss.plotting.calibration`."""
-        # the one look upwards, at the moment of drawing: the room of figures knows this one
-        figure: Figure = import_module("symloss.plotting").calibration({"model": self})
-        return figure
+        return drawn("calibration", self)
 
 
 def calibration(outputs: Tensor, targets: Tensor, bins: int = 15) -> Calibration:

@@ -108,8 +108,9 @@ def _losses(name: str | None, what: Any, kind: str) -> Iterator[_Loss]:
             )
         for candidate in what.candidates:
             if candidate.stage == "evaluated":
-                member = Member(f"{name} #{candidate.id}", candidate.expression, str(name), candidate.fitness)
-                yield _Loss(candidate.expression, member)
+                formula = candidate.expression if isinstance(candidate.expression, Expression) else None
+                member = Member(f"{name} #{candidate.id}", formula, str(name), candidate.fitness)
+                yield _Loss(formula or candidate.loss, member)
         return
     module = resolve.loss(what, kind)
     label = name or getattr(module, "name", None)

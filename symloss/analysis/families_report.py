@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from symloss.analysis.behaviour import Array
@@ -13,6 +11,7 @@ from symloss.discovery.result import readable
 from symloss.errors import LossError
 from symloss.expression.expression import Expression
 from symloss.expression.primitives import TERMINALS
+from symloss.expression.showing import aligned, data_frame, drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,10 +155,6 @@ class FamiliesReport:
         Raises:
             LossError: If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise LossError("to_dataframe needs pandas, which is absent; run: pip install pandas") from None
         rows = [
             {
                 "family": number, "name": family.name, "nearest": family.nearest,
@@ -180,13 +175,11 @@ class FamiliesReport:
             "family", "name", "nearest", "nearest_distance", "representative", "label", "source", "fitness", "nodes",
             "formula",
         ]  # fmt: skip
-        return pd.DataFrame(rows, columns=columns).astype({"family": "Int64", "fitness": float})
+        return data_frame(rows, LossError, columns).astype({"family": "Int64", "fitness": float})
 
     def figure(self) -> Figure:
         """Curves of the largest families, and their primitives; see `symloss.plotting.families`."""
-        # the one look upwards, at the moment of drawing: the room of figures knows this one
-        figure: Figure = import_module("symloss.plotting").families(self)
-        return figure
+        return drawn("families", self)
 
     def _table(self) -> list[str]:
         shown = self.families[:_LINES]
@@ -202,14 +195,5 @@ class FamiliesReport:
         }  # fmt: skip
         rest = self.families[_LINES:]
         more = [f"... and {len(rest)} more with {sum(len(f.members) for f in rest)} losses"] if rest else []
-        return _columns([tuple(columns), *zip(*columns.values(), strict=True)]) + more
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned, numbers to the right: all but the last two columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    last = len(widths) - 2
-    return [
-        "  ".join(f"{cell:{'<' if i >= last else '>'}{widths[i]}}" for i, cell in enumerate(row)).rstrip()
-        for row in rows
-    ]
+        numbers = ">" * (len(columns) - 2)  # all but the last two columns
+        return aligned([tuple(columns), *zip(*columns.values(), strict=True)], f"{numbers}<") + more

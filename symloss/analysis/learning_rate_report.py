@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from symloss.analysis.ratio import ratio
@@ -14,6 +13,7 @@ from symloss.errors import EvaluationError
 from symloss.evaluation import Estimate, Evaluation
 from symloss.evaluation.entries import NOUNS, TUNED
 from symloss.evaluation.statistics import compared, estimate, paired
+from symloss.expression.showing import aligned, data_frame, drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,15 +158,12 @@ class LearningRateReport:
             "gain of the loss, both tuned": self.tuned_gain,
         }  # fmt: skip
         rows = [(name, self._interval(estimate(values))) for name, values in trained.items()]
-        steps = [
-            (f"step {step}", f"{rate.mean:.4g}" + (f" [{rate.low:.4g}, {rate.high:.4g}]" if rate.bounded else ""))
-            for step, rate in zip(self.steps, self.effective_rate, strict=True)
-        ]
+        steps = [(f"step {step}", rate.text()) for step, rate in zip(self.steps, self.effective_rate, strict=True)]
         blocks = [
             [self.statement, self._heading()],
-            _aligned([("trained with", tail), *rows]),
-            _aligned([("gain (lower metric)", "[95 %]"), *((n, self._interval(e, True)) for n, e in gains.items())]),
-            _aligned([("effective rate", f"‖∇loss‖ / ‖∇{ce}‖ along the training with the loss"), *steps]),
+            aligned([("trained with", tail), *rows]),
+            aligned([("gain (lower metric)", "[95 %]"), *((n, self._interval(e, True)) for n, e in gains.items())]),
+            aligned([("effective rate", f"‖∇loss‖ / ‖∇{ce}‖ along the training with the loss"), *steps]),
             list(self._notes()),
         ]
         return "\n\n".join("\n".join(block) for block in blocks if block)
@@ -177,24 +174,21 @@ class LearningRateReport:
         Raises:
             EvaluationError: If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise EvaluationError("to_dataframe needs pandas, which is absent; run: pip install pandas") from None
         seeds = self.evaluation.protocol.reported_seeds
         if over_training:
-            return pd.DataFrame(
+            ratios = (
                 {"seed": seed, "step": step, "ratio": value}
                 for seed, row in zip(seeds, self.ratios, strict=True)
                 for step, value in zip(self.steps, row, strict=True)
             )
-        return pd.DataFrame({"seed": seeds, "initial_ratio": [row[0] for row in self.ratios], **asdict(self.measured)})
+            return data_frame(ratios, EvaluationError)
+        columns = {"seed": seeds, "initial_ratio": [row[0] for row in self.ratios], **asdict(self.measured)}
+        rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+        return data_frame(rows, EvaluationError)
 
     def figure(self) -> Figure:
         """Gains with intervals, and the effective rate over training; see `symloss.plotting.learning_rate`."""
-        # the one look upwards, at the moment of drawing: the room of figures knows this one
-        figure: Figure = import_module("symloss.plotting").learning_rate(self)
-        return figure
+        return drawn("learning_rate", self)
 
     @property
     def _cells(self) -> list[tuple[float, float, float, float]]:
@@ -231,10 +225,7 @@ class LearningRateReport:
         return f"{value:{'+' if signed and value else ''}{digits}}"
 
     def _interval(self, value: Estimate, signed: bool = False) -> str:
-        mean = self._number(value.mean, signed)
-        if not value.bounded:
-            return mean
-        return f"{mean} [{self._number(value.low, signed)}, {self._number(value.high, signed)}]"
+        return value.text(lambda number: self._number(number, signed))
 
 
 def _sign(value: Estimate) -> int | None:
@@ -253,8 +244,3 @@ def _geometric(values: Sequence[float]) -> Estimate:
 
 def _percent(value: Estimate) -> str:
     return f"{100 * value.mean:.0f} % [{100 * value.low:.0f}, {100 * value.high:.0f}]".replace("-", "−")
-
-
-def _aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
-    width = max(len(name) for name, _ in rows)
-    return [f"{name:<{width}}  {text}" for name, text in rows]

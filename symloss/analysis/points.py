@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from symloss.errors import LossError, SymlossError, TaskError
 from symloss.population.compiled import runs_on
 from symloss.population.networks import DenseNetwork, alike, flat
-from symloss.population.plane import plane_cross_entropy, plane_outputs, prepared
+from symloss.population.plane import DensePlane, plane_cross_entropy, prepared
 from symloss.population.state import RandomState, evaluating
 from symloss.tasks.reading import carried
 from symloss.tasks.splits import Split
@@ -77,7 +77,8 @@ class Points:
         with self.running():
             size = self._size()
             outputs = self.outputs({})
-            self.centre, self.output_bytes = self.measure(outputs.unsqueeze(0))[0], max(outputs.nbytes, 1)
+            self.centre = torch.stack([self._metric_of_one(name, outputs) for name in self.metrics]).cpu()
+            self.output_bytes = max(outputs.nbytes, 1)
         self.fixed = chunk
         self.chunk = chunk or max(1, min(1024, _BUDGET.get(self.x.device.type, _BUDGET["cpu"]) // size))
         if not self.x.is_cuda:
@@ -139,9 +140,10 @@ class Points:
 
     def _metric(self, name: str, outputs: Tensor) -> Tensor:
         metric = self.metrics[name]
-        if _is_cross_entropy(metric) and self._indexed(outputs):
+        fits = outputs.dim() == 3 and runs_on(outputs.device, outputs.dtype)
+        if fits and _is_cross_entropy(metric) and self.indexed(outputs.shape[2]):
             return plane_cross_entropy(outputs.transpose(1, 2), self.y)
-        if self._metrics_together and len(outputs) > 1:
+        if self._metrics_together:
             try:
                 values: Tensor = vmap(lambda o: metric(o, self.y))(outputs)
                 return values.view(len(outputs))
@@ -149,12 +151,11 @@ class Points:
                 self._metrics_together = False
         return torch.stack([self._metric_of_one(name, output) for output in outputs])
 
-    def _indexed(self, outputs: Tensor) -> bool:
-        """Whether these are logits [P, N, C] of many points, with class indices, that compiled loops can take."""
-        fits = outputs.dim() == 3 and len(outputs) > 1 and runs_on(outputs.device, outputs.dtype)
-        if not fits or self.y.dim() != 1 or self.y.dtype != torch.int64:
+    def indexed(self, classes: int) -> bool:
+        """Whether the targets are indices of so many classes."""
+        if self.y.dim() != 1 or self.y.dtype != torch.int64:
             return False
-        return bool(self.y.min() >= 0) and bool(self.y.max() < outputs.shape[2])
+        return bool(self.y.min() >= 0) and bool(self.y.max() < classes)
 
     def _metric_of_one(self, name: str, output: Tensor) -> Tensor:
         try:
@@ -189,11 +190,12 @@ class Plane:
         }
         self._first: list[Tensor] = []
         self._rest, self._names = points.model, {n: n for n in names}
-        self._dense: DenseNetwork | None = None
+        self._dense: list[DensePlane] = []
+        self._cross_entropy = False
         self.chunk = points.chunk
         with points.running():
             self._take_first_layer()
-        self._checked = not points.together or self._dense is not None
+        self._checked = not points.together or bool(self._dense)
 
     def _take_first_layer(self) -> None:
         """The first layer's outputs [1 + K, B, ...] for w and each d on each batch, and the layers after it."""
@@ -205,12 +207,8 @@ class Plane:
         names = {id(p): n for n, p in points.model.named_parameters()}
         if any(p is q for p in first.parameters() for q in rest.parameters()):
             return
-        own = {short: (names[id(p)], p.detach()) for short, p in first.named_parameters()}
-        states = [{s: self.origin.get(n, p) for s, (n, p) in own.items()}]
-        for k in range(self.count):
-            states.append(
-                {s: self.moves[n][k] if n in self.moves else torch.zeros_like(p) for s, (n, p) in own.items()}
-            )
+        parts = {short: self._basis(names[id(p)], p) for short, p in first.named_parameters()}
+        states = [{short: part[k] for short, part in parts.items()} for k in range(1 + self.count)]
         inputs = [x.flatten(1) if skip else x for x in points.batches]
         size = functional_call(first, states[0], (inputs[0],)).nbytes * len(inputs)
         if size * len(states) > _FIRST_BUDGET:
@@ -219,31 +217,45 @@ class Plane:
         moved = {s: names[id(p)] for s, p in rest.named_parameters()}
         self._rest, self._names = rest, {s: n for s, n in moved.items() if n in self.moves}
         network = DenseNetwork.recognise(points.model)
-        if network is not None and runs_on(points.x.device, points.x.dtype):
+        if network is not None and self.count <= 2 and runs_on(points.x.device, points.x.dtype):
             prepared(points.x.dtype)
-            self._names = moved
-            self._dense, self._first = network, [b.transpose(1, 2).contiguous() for b in self._first]
-            self.chunk = points.fixed or max(1, _BUDGET["cpu"] // points.output_bytes)
+            later = [self._basis(names[id(p)], p) for p in rest.parameters()]
+            self._dense = [DensePlane(network, outputs.transpose(1, 2), later) for outputs in self._first]
+            self._first, self.chunk = [], points.fixed or max(1, _BUDGET["cpu"] // points.output_bytes)
+            plain = all(map(_is_cross_entropy, points.metrics.values()))
+            self._cross_entropy = plain and points.indexed(self._dense[0].classes)
+
+    def _basis(self, name: str, w: Tensor) -> Tensor:
+        """A parameter w and its d [1 + K, ...]."""
+        moves = self.moves[name] if name in self.moves else w.new_zeros(self.count, *w.shape)
+        return torch.cat([w.detach().unsqueeze(0), moves])
 
     def measure(self, coordinates: Tensor) -> Tensor:
         """Metrics **[P, M]** at points c **[P, K]**; where c = 0 those of the model as it is, bit for bit."""
         found = []
         with self.points.running():
             for part in torch.split(coordinates, self.chunk):
-                found.append(self.points.measure(self._outputs(part)))
+                found.append(self._losses(part) if self._cross_entropy else self.points.measure(self._outputs(part)))
         values = torch.cat(found)
         values[(coordinates == 0).all(1).cpu()] = self.points.centre
         return values
+
+    def _losses(self, c: Tensor) -> Tensor:
+        """What `measure` returns where all that is measured is cross-entropy, without keeping outputs."""
+        labels = torch.split(self.points.y, [len(x) for x in self.points.batches])
+        sums = [plane.cross_entropy(c, y) for plane, y in zip(self._dense, labels, strict=True)]
+        mean = torch.stack(sums).sum(0) / len(self.points.y)
+        return mean.unsqueeze(1).expand(-1, len(self.points.metrics))
 
     def _outputs(self, c: Tensor) -> Tensor:
         """Outputs [P, N, ...] at points [P, K]."""
         if not self._checked:
             self._checked = True
             self.points.together = self._fits(c[[0, -1]])
-        inner = {s: self._at(n, c) for s, n in self._names.items()}
-        if self._dense is not None:
-            found = [plane_outputs(self._dense, first, c, list(inner.values())) for first in self._first]
+        if self._dense:
+            found = [plane.outputs(c) for plane in self._dense]
             return torch.cat(found, 2).transpose(1, 2) if len(found) > 1 else found[0].transpose(1, 2)
+        inner = {s: self._at(n, c) for s, n in self._names.items()}
         return self._together(inner, c) if self.points.together else self._one_by_one(inner, c)
 
     def _together(self, inner: Tensors, c: Tensor) -> Tensor:
@@ -276,10 +288,7 @@ class Plane:
         return output
 
     def _at(self, name: str, c: Tensor) -> Tensor:
-        """w + Σ cₖ dₖ for one tensor, [P, ...]."""
-        if name not in self.moves:
-            w = self.points.parameters[name]
-            return w.expand(len(c), *w.shape)
+        """w + Σ cₖ dₖ for one tensor that moves, [P, ...]."""
         w, d = self.origin[name], self.moves[name]
         return w + (c.to(d) @ d.flatten(1)).view(len(c), *w.shape)
 

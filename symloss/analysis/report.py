@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from scipy.special import expit
@@ -14,6 +13,7 @@ from symloss.analysis.algebra import Derivation
 from symloss.analysis.fit import Fit
 from symloss.analysis.rests import Slice
 from symloss.analysis.wording import number, probability
+from symloss.expression.showing import drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -148,6 +148,4 @@ class SmoothingReport:
 
     def figure(self) -> Figure:
         """Loss and logit gradient beside cross-entropy and the equivalent LSR; see `symloss.plotting.smoothing`."""
-        # the one look upwards, at the moment of drawing: the room of figures knows this one
-        figure: Figure = import_module("symloss.plotting").smoothing(self)
-        return figure
+        return drawn("smoothing", self)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,7 +18,11 @@ from symloss.analysis.directions import unflat
 from symloss.analysis.lanczos import largest, tridiagonal
 from symloss.analysis.points import Metric, Points, Tensors
 from symloss.errors import EvaluationError, LossError
+from symloss.expression.showing import aligned, drawn
 from symloss.tasks.reading import carried
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _TOLERANCE = 1e-3
 
@@ -60,8 +64,11 @@ class Sharpness:
         rows.append(("trace", *(f"{s.trace:.4g} ± {s.trace_error:.2g}" for _, s in columns)))
         rows.append(("SAM", *(f"{s.sam:.4g}" for _, s in columns)))
         rows.append(("adaptive SAM", *(f"{s.adaptive_sam:.4g}" for _, s in columns)))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join("  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+        return "\n".join(aligned(rows))
+
+    def figure(self) -> Figure:
+        """Its spectral density, eigenvalues marked; see `symloss.plotting.spectral_density`."""
+        return drawn("spectral_density", self)
 
 
 def sharpness(
@@ -124,13 +131,10 @@ def sharpness(
     2021; Ghorbani, Krishnan and Xiao, An investigation into neural net optimization via Hessian eigenvalue density,
     2019.
     """
-    counts = {"top_k": top_k, "probes": probes, "density_probes": density_probes, "steps": steps}
-    for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-            raise EvaluationError(f"{name} is a whole number of at least 1; received {value!r:.40}")
-    for name, rho in (("radius", radius), ("adaptive_radius", adaptive_radius)):
-        if not isinstance(rho, numbers.Real) or not math.isfinite(rho) or rho <= 0:
-            raise EvaluationError(f"{name} is a positive number; received {rho!r:.40}")
+    check_options(
+        {"top_k": top_k, "probes": probes, "density_probes": density_probes, "steps": steps},
+        {"radius": radius, "adaptive_radius": adaptive_radius},
+    )
     points = Points(model, data, {"metric": metric}, batch_size=batch_size, batch_statistics=batch_statistics)
     options: dict[str, Any] = {
         "top_k": top_k, "probes": probes, "radii": (radius, adaptive_radius), "steps": max(steps, top_k), "seed": seed,
@@ -140,6 +144,16 @@ def sharpness(
     if not normalised:
         return own
     return Sharpness(**{**vars(own), "normalised": _sharpness(points, _scale(points), **options)})
+
+
+def check_options(counts: Mapping[str, object], radii: Mapping[str, object]) -> None:
+    """Raise an EvaluationError unless counts are whole numbers of at least 1, and radii positive numbers."""
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+            raise EvaluationError(f"{name} is a whole number of at least 1; received {value!r:.40}")
+    for name, rho in radii.items():
+        if not isinstance(rho, numbers.Real) or not math.isfinite(rho) or rho <= 0:
+            raise EvaluationError(f"{name} is a positive number; received {rho!r:.40}")
 
 
 def eigenvectors(points: Points, count: int, seed: int) -> list[Tensors]:

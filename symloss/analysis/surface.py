@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from symloss.errors import EvaluationError
 from symloss.evaluation.statistics import estimate
+from symloss.expression.showing import aligned, drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,33 +82,20 @@ class Landscape:
         rows = [head]
         for m, model in enumerate(self.models):
             for k, metric in enumerate(self.metrics):
-                values = self.all[m, k]
-                rows.append(
-                    (
-                        model,
-                        metric,
-                        f"{self.centre[m, k]:.4g}",
-                        self._rise(m, k),
-                        f"{values.min():.4g}",
-                        f"{values.max():.4g}",
-                    )
-                )
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines += ["  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join(lines)
+                numbers = self.centre[m, k], self.all[m, k].min(), self.all[m, k].max()
+                centre, lowest, highest = (f"{value:.4g}" for value in numbers)
+                rows.append((model, metric, centre, self._rise(m, k), lowest, highest))
+        return "\n".join(lines + aligned(rows))
 
     def _rise(self, model: int, metric: int) -> str:
         rises = self.rises(model, metric)
         if len(rises) == 1 or not np.isfinite(rises).all():
             return f"{rises.mean():.4g}"
-        found = estimate(rises.tolist())
-        return f"{found.mean:.4g} [{found.low:.4g}, {found.high:.4g}]"
+        return estimate(rises.tolist()).text()
 
     def figure(self, **options: Any) -> Figure:
         """What `symloss.plotting.landscape` draws of it."""
-        # a look upwards, at the moment of drawing: the room of figures knows this one
-        figure: Figure = import_module("symloss.plotting").landscape(self, **options)
-        return figure
+        return drawn("landscape", self, **options)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an `.npz` file of plain arrays, whole or not at all; the settings are JSON text in it."""

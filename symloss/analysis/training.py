@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -19,6 +18,7 @@ from symloss.evaluation.protocol import Protocol
 from symloss.evaluation.run import worst_outcome
 from symloss.evaluation.statistics import Estimate, estimate
 from symloss.evaluation.training import check, trial
+from symloss.expression.showing import aligned, drawn
 from symloss.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -50,19 +50,13 @@ class TrainingCurves:
         return tuple(estimate(column) for column in zip(*self.values[name], strict=True))
 
     def __str__(self) -> str:
-        width = max(map(len, self.values))
-        last = {name: self.estimates(name)[-1] for name in self.values}
-        lines = [f"{self.metric_name} on the test samples of {self.task} after {self.steps[-1]} steps [95 %]"]
-        for name, end in last.items():
-            interval = f" [{end.low:.4g}, {end.high:.4g}]" if end.bounded else ""
-            lines.append(f"{name:<{width}}  rate {self.rates[name]:.3g}  {end.mean:.4g}{interval}")
-        return "\n".join(lines)
+        heading = f"{self.metric_name} on the test samples of {self.task} after {self.steps[-1]} steps [95 %]"
+        rows = ((name, f"rate {self.rates[name]:.3g}", self.estimates(name)[-1].text()) for name in self.values)
+        return "\n".join([heading, *aligned(rows)])
 
     def figure(self) -> Figure:
         """The curves with their intervals; see `symloss.plotting.training_curves`."""
-        # the one look upwards, at the moment of drawing: the room of figures knows this one
-        figure: Figure = import_module("symloss.plotting").training_curves(self)
-        return figure
+        return drawn("training_curves", self)
 
 
 def training_curves(
@@ -119,8 +113,7 @@ def training_curves(
         (chosen[name],) = Protocol(rates=(rate,)).grid  # its own checks
     shown = checkpoints(int(steps))[1:]
     with Executor(task, n_jobs) as executor:
-        for entry in wanted:
-            check(task, protocol.settings, entry.name, entry.loss)
+        check(task, protocol.settings, {entry.name: entry.loss for entry in wanted}, n_jobs)
         jobs = [(e.name, e.loss, chosen[e.name], one, shown) for e in wanted for one in protocol.reported_seeds]
         rows = list(executor.map(_curve, protocol.settings, jobs))
     worst = worst_outcome(task, [value for row in rows for value in row])

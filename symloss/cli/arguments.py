@@ -1,4 +1,4 @@
-"""What the words on the command line mean: losses, tasks, and values of settings; and options that commands share."""
+"""What the words on the command line mean: losses and values of settings; and options that commands share."""
 
 from __future__ import annotations
 
@@ -7,31 +7,27 @@ import os
 import typing
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from symloss.discovery.settings import Settings
-from symloss.errors import LossError, ParseError, SearchError, TaskError
+from symloss.errors import LossError, ParseError, SearchError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from symloss.expression.expression import Expression
-    from symloss.tasks.task import Task
 
 LossArgument = Annotated[str, typer.Argument(metavar="LOSS", help="Named loss, formula, .json file or run directory.")]
-TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="Name of a task; `symloss tasks` lists them.")]
 KindOption = Annotated[
     str | None,
     typer.Option("--kind", help="multiclass, binary or regression.", show_default="that of the loss"),
 ]
-ModelOption = Annotated[str, typer.Option("--model", help="linear, mlp or lenet5.")]
-ModelOptions = Annotated[
-    list[str] | None,
-    typer.Option("--model-option", metavar="NAME=VALUE", help="Option of the model, such as hidden=64,64. Repeatable."),
-]
-SplitSeed = Annotated[int, typer.Option("--split-seed", min=0, help="Seed of the split of the data.")]
+Steps = Annotated[int, typer.Option(help="Training steps of each model.")]
+PlotFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Picture to write.", show_default=False)]
+NumbersFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Write every number there, as JSON.")]
 Jobs = Annotated[int, typer.Option("--jobs", help="Workers; -1 takes one per core. Results do not depend on it.")]
 
 
@@ -66,30 +62,6 @@ def read_formula(text: str, kind: str | None = None) -> Expression:
     if expression is None:
         raise LossError(f"{getattr(module, 'name', None) or text} has no formula ℓ(y, f); choose a loss that has one")
     return expression
-
-
-def read_task(name: str, model: str, options: Iterable[str] | None, split_seed: int) -> Task:
-    """The task of these words."""
-    from symloss.tasks import load_task
-
-    return load_task(name, model, split_seed, **dict(_model_option(word) for word in options or ()))
-
-
-def _model_option(word: str) -> tuple[str, Any]:
-    name, equals, value = word.partition("=")
-    if not equals or not name or not value or name in ("name", "model", "seed"):
-        raise TaskError(f"--model-option takes NAME=VALUE, such as hidden=64,64; received {word!r}")
-    entries = [_number(entry) for entry in value.split(",")]
-    return name, tuple(entries) if len(entries) > 1 else entries[0]
-
-
-def _number(text: str) -> int | float | str:
-    for read in (int, float):
-        try:
-            return read(text)
-        except ValueError:
-            continue
-    return text
 
 
 def read_settings(words: Iterable[str] | None) -> dict[str, Any]:

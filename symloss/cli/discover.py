@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from symloss.cli.arguments import Jobs, ModelOption, ModelOptions, SplitSeed, TaskArgument, read_settings, read_task
+from symloss.cli.arguments import Jobs, read_settings
+from symloss.cli.task_options import TaskArgument, TaskOptions, with_task
 from symloss.discovery.settings import Settings
 
 EXAMPLE = "symloss discover digits --population 25 --generations 20 --jobs 2 --out runs/digits"
@@ -23,11 +24,10 @@ def _option(panel: str, help: str, *names: str, **options: Any) -> Any:
 _run, _search, _training = (partial(_option, panel) for panel in ("Run", "Search", "Training"))
 
 
+@with_task
 def discover(
     task: TaskArgument,
-    model: ModelOption = "mlp",
-    model_option: ModelOptions = None,
-    split_seed: SplitSeed = 0,
+    options: TaskOptions,
     out: Annotated[
         Path | None, _run("Directory of the run.", metavar="DIR", show_default="runs/TASK, or runs/TASK-2, ...")
     ] = None,
@@ -36,6 +36,7 @@ def discover(
     time_limit: Annotated[float | None, _run("Stop then, keeping what was found.", metavar="SECONDS")] = None,
     target_fitness: Annotated[float | None, _run("Stop once a loss is at least this good.")] = None,
     device: Annotated[str, _run("Torch device, such as cpu or cuda.")] = _D.device,
+    method: Annotated[str, _search("evomal, or a baseline: random, gp-lfl, taylorglo, ml3.")] = "evomal",
     population: Annotated[int, _search("Candidates per generation.")] = _D.population_size,
     generations: Annotated[int, _search("Generations, the first included.")] = _D.generations,
     seed: Annotated[int, _search("Every random number follows from it.")] = _D.seed,
@@ -65,12 +66,13 @@ def discover(
     from symloss.cli.progress import progress
     from symloss.discovery import runs
 
-    own = read_task(task, model, model_option, split_seed)
-    place = out or _free(Path("runs") / task)
+    own = options.load(task)
+    place = out or _free(Path("runs") / own.name.partition(",")[0])
     with progress() as listener:
         result = runs.discover(
-            own, out=place, guesses=guess or (), n_jobs=jobs, overwrite=overwrite, progress=listener, **settings
-        )
+            own, method=method, out=place, guesses=guess or (), n_jobs=jobs, overwrite=overwrite, progress=listener,
+            **settings,
+        )  # fmt: skip
     end_search(result)
 
 

@@ -22,9 +22,11 @@ import typer
 from rich.markup import escape
 
 from symloss.cli import (
+    compare,
     discover,
     draw,
     evaluate,
+    explain,
     landscape,
     latex,
     losses,
@@ -52,20 +54,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _module in (
-    discover,
-    resume,
-    show,
-    evaluate,
-    simplify,
-    latex,
-    draw,
-    plot,
-    report,
-    smoothing,
-    landscape,
-    tasks,
-    losses,
-):
+    discover, resume, show, evaluate, compare, explain, simplify, latex, draw, plot, report, smoothing, landscape,
+    tasks, losses,
+):  # fmt: skip
     _name = _module.__name__.rpartition(".")[2]
     app.command(_name, epilog=f"Example: [bold]{escape(_module.EXAMPLE)}[/bold]")(getattr(_module, _name))
 

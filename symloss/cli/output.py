@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
+import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from symloss.errors import SymlossError
+from symloss.errors import OutputError
+from symloss.report.files import write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,10 +25,6 @@ PICTURES = (".png", ".svg", ".pdf", ".eps", ".jpg")
 FigureFile = Annotated[Path, typer.Option("--out", metavar="FILE", help=f"Picture to write: {', '.join(PICTURES)}.")]
 
 
-class OutputError(SymlossError):
-    """A file cannot be written."""
-
-
 def printable(text: str) -> str:
     """A text of several lines without what a terminal would take for orders."""
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
@@ -35,10 +32,9 @@ def printable(text: str) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns aligned with spaces, under a heading."""
-    cells = [tuple(head), *map(tuple, rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in cells)
-    return "\n".join(line.rstrip() for line in lines)
+    from symloss.expression.showing import aligned
+
+    return "\n".join(aligned([head, *rows]))
 
 
 def check_picture(path: Path) -> None:
@@ -49,6 +45,18 @@ def check_picture(path: Path) -> None:
         raise OutputError(f"a picture's name ends in {', '.join(PICTURES)}; received {str(path)!r}")
     if not path.parent.is_dir():
         raise OutputError(f"there is no directory {str(path.parent)!r} for {path.name!r}; make it first")
+
+
+def check_numbers(path: Path) -> None:
+    """Raise an OutputError unless a file can be written there, before any work is done for it."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise OutputError(f"{str(path)!r} is not a file that can be written; give one in a directory that exists")
+
+
+def save_numbers(values: dict[str, Any], path: Path) -> None:
+    """Write plain values as JSON."""
+    write(path, (json.dumps(values, indent=2) + "\n").encode())
+    print(f"wrote {path}")
 
 
 def save_figure(figure: Figure, path: Path, **metadata: str) -> None:
@@ -65,27 +73,6 @@ def save_figure(figure: Figure, path: Path, **metadata: str) -> None:
     figure.savefig(content, format=kind, **options)
     write(path, content.getvalue())
     print(f"wrote {path}")
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file beside its place, then move it there.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
-    place = Path(os.path.realpath(path))
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-    try:
-        if place.exists() and not place.is_file():  # a pipe or a device
-            place.write_bytes(content)
-            return
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(place)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def end_search(result: SearchResult) -> None:

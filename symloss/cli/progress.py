@@ -32,6 +32,26 @@ def progress() -> Iterator[Callable[[GenerationEvent], None]]:
         yield view.update
 
 
+@contextmanager
+def parts() -> Iterator[Callable[[str, str], None]]:
+    """What to call with the name of a part and a line: at a terminal the latest, elsewhere the first one of a part."""
+    seen: set[str] = set()
+
+    def line(part: str, text: str) -> None:
+        if part not in seen:
+            print(f"{part}: {text}", file=sys.stderr, flush=True)
+        seen.add(part)
+
+    if not sys.stderr.isatty():
+        yield line
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status("") as status:
+        yield lambda part, text: status.update(Text(f"{part}: {text}", overflow="ellipsis", no_wrap=True))
+
+
 class View:
     """A bar over the generations, the best loss, the front, and what became of the candidates.
 
@@ -74,7 +94,8 @@ class View:
         from symloss.discovery.result import readable
 
         front = Table(box=None, pad_edge=False, expand=True)
-        for heading, width in (("", 1), ("nodes", 5), (event.metric, max(len(event.metric), 10))):
+        unit = event.best.unit if event.best else "nodes"
+        for heading, width in (("", 1), (unit, len(unit)), (event.metric, max(len(event.metric), 10))):
             front.add_column(heading, justify="right", width=width)
         front.add_column("formula", no_wrap=True, overflow="ellipsis", ratio=1)
         room = max(self._console.height - _ELSEWHERE, 3)

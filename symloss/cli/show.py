@@ -27,6 +27,8 @@ def _show_run(directory: str) -> None:
     print(printable(str(result)))
     if result.front:
         print(f"\npick in full: {result.best.expression}")
+        if result.best.unit == "weights":
+            print("its weights are in best.json")
     if result.settings.scale_free and result.learning_rate is not None:
         print(f"\nlearning rate tuned for the task loss: {result.learning_rate:.4g}")
     settings = ", ".join(f"{name} {value}" for name, value in result.settings.to_dict().items())
@@ -36,10 +38,13 @@ def _show_run(directory: str) -> None:
 def _show_loss(what: str) -> None:
     module = read_loss(what)
     expression = getattr(module, "expression", None)
-    print(f"formula: {expression if expression is not None else 'none; it is computed by torch'}")
+    network = getattr(module, "network", None)
+    print(f"formula: {expression or (f'none; it is a {network}' if network else 'none; it is computed by torch')}")
     print(f"kind: {getattr(module, 'kind', 'unknown')}")
     if expression is not None:
         print(f"size: {expression.size} nodes, depth {expression.depth}")
+    elif network is not None:
+        print(f"size: {network.size} weights")
     if os.path.isfile(what):
         with open(what, encoding="utf-8") as file:
             notes = json.load(file).get("notes", {})  # the loss was read from it, so it is a record

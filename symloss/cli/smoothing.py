@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from symloss.cli.arguments import KindOption, LossArgument, read_loss
+from symloss.cli.arguments import KindOption, LossArgument, PlotFile, read_loss
 from symloss.cli.output import check_picture, save_figure
 
 EXAMPLE = "symloss smoothing 'abs(log(1.1*y*f))' --classes 10"
@@ -17,7 +16,7 @@ def smoothing(
     loss: LossArgument,
     classes: Annotated[int, typer.Option(help="Number of classes, for multiclass losses.")] = 10,
     kind: KindOption = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Picture to write.", show_default=False)] = None,
+    plot: PlotFile = None,
     latex: Annotated[bool, typer.Option("--latex", help="Print verdict and derivation as LaTeX.")] = False,
 ) -> None:
     """Tell whether a loss acts as label smoothing, and with which strength."""

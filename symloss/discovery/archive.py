@@ -10,6 +10,7 @@ from typing import Any
 from symloss.discovery import values
 from symloss.expression.expression import Expression
 from symloss.expression.tree import from_expression
+from symloss.losses.network import EntryNetwork, LossFunction, LossNetwork
 from symloss.losses.symbolic import SymbolicLoss
 
 STAGES = ("zero gradient", "duplicate", "rejected", "rejected after refinement", "diverged", "evaluated")
@@ -18,12 +19,12 @@ STAGES = ("zero gradient", "duplicate", "rejected", "rejected after refinement",
 
 @dataclass(frozen=True)
 class Candidate:
-    """One expression that the search looked at, and why it ended.
+    """One loss that the search looked at, and why it ended.
 
     Args:
         id: Number in the order of proposal, from 0.
         generation: Generation that proposed it, from 0.
-        expression: The loss, with refined weights if it got that far.
+        expression: The loss, with refined weights if it got that far; a network, where the method learns those.
         kind: `"multiclass"`, `"binary"` or `"regression"`.
         stage: One of `STAGES`.
         reason: One line of why it ended there; empty when evaluated.
@@ -36,7 +37,7 @@ class Candidate:
 
     id: int
     generation: int
-    expression: Expression
+    expression: LossFunction
     kind: str
     stage: str
     reason: str = ""
@@ -52,13 +53,20 @@ class Candidate:
 
     @property
     def complexity(self) -> int:
-        """Number of nodes."""
+        """Number of nodes; of a network, of weights."""
         return self.expression.size
 
     @property
-    def loss(self) -> SymbolicLoss:
+    def unit(self) -> str:
+        """What complexity counts: `"nodes"` or `"weights"`."""
+        return "nodes" if isinstance(self.expression, Expression) else "weights"
+
+    @property
+    def loss(self) -> SymbolicLoss | LossNetwork:
         """The candidate as a torch module of the task's kind, multiplied by `scale`."""
         expression = self.expression
+        if isinstance(expression, EntryNetwork):
+            return LossNetwork(EntryNetwork(expression.architecture, expression.packed, self.scale), kind=self.kind)
         if self.scale != 1.0:
             expression = from_expression(expression).scaled(self.scale).expression()
         return SymbolicLoss(expression, kind=self.kind)
@@ -69,8 +77,7 @@ class Candidate:
             "id": self.id,
             "generation": self.generation,
             "expression": str(self.expression),
-            "nodes": list(self.expression.nodes),
-            "weights": list(self.expression.weights),
+            **values.function_to_json(self.expression),
             "stage": self.stage,
             "reason": self.reason,
             "fitness": self.fitness if math.isfinite(self.fitness) else None,
@@ -82,7 +89,7 @@ class Candidate:
 
     @classmethod
     def from_json(cls, row: dict[str, Any], kind: str) -> Candidate:
-        """The candidate of `to_json`'s form; `expression` is for people and says the same as `nodes` and `weights`.
+        """The candidate of `to_json`'s form; `expression` is for people and says the same as the values beside it.
 
         Raises:
             KeyError, TypeError, ValueError: If the row is not of that form, or a value cannot be.
@@ -92,9 +99,10 @@ class Candidate:
             raise ValueError(f"stage is one of {', '.join(STAGES)}; received {stage!r:.40}")
         if (twin is not None) != (stage == "duplicate") or twin == row["id"]:
             raise ValueError("a duplicate, and nothing else, names its twin")
-        expression = values.expression(row)
-        if values.formula(row["expression"]) != expression:
-            raise ValueError("expression is not the formula of nodes and weights")
+        expression = values.function(row)
+        said = row["expression"] if isinstance(expression, EntryNetwork) else values.formula(row["expression"])
+        if said != (str(expression) if isinstance(expression, EntryNetwork) else expression):
+            raise ValueError("expression is not the formula of nodes and weights, or the name of the network")
         return cls(
             id=values.whole(row["id"]),
             generation=values.whole(row["generation"]),

@@ -26,11 +26,12 @@ class Individual:
     """A member of an evaluated population.
 
     Args:
-        expression: The candidate, with the weights that it was evaluated with.
+        expression: The candidate, with the weights that it was evaluated with: an `Expression`, or a network where the
+            method learns those.
         fitness: Validation metric, lower is better; inf where it was rejected. NaN counts as inf.
     """
 
-    expression: Expression
+    expression: Any
     fitness: float
 
 

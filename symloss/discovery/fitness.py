@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from symloss.discovery.refinement import optimiser_of
 from symloss.discovery.settings import Settings
 from symloss.expression.expression import Expression
+from symloss.losses.network import EntryNetwork
 from symloss.population.training import (
     Gradient,
     Workspace,
@@ -25,7 +27,7 @@ _RATES = 13  # half-decades of learning rates that `tuned_rate` tries
 
 
 def fitness(
-    workspace: Workspace, settings: Settings, expressions: Sequence[Expression]
+    workspace: Workspace, settings: Settings, expressions: Sequence[Expression] | Sequence[EntryNetwork]
 ) -> tuple[list[float], list[float]]:
     """Train a model under each loss from the same initial weights on the same batches, and measure it.
 
@@ -63,7 +65,7 @@ def fitness(
     bar = _bar(workspace, settings) if settings.confirmations else -math.inf
     promising = [i for i, value in enumerate(measured) if value < bar]
     if promising:
-        again = workspace.loss_gradient([expressions[i] for i in promising])
+        again = workspace.loss_gradient(cast(Sequence[Expression], [expressions[i] for i in promising]))
         factors = None if scale is None else scale[promising]
         for k in range(settings.confirmations):
             values = measure(_CONFIRMING + settings.seed * 101 + k, again, len(promising), factors)

@@ -1,54 +1,41 @@
-"""Search methods: what a method is to the loop, a function that proposes the next expressions, and those that exist."""
+"""Search methods by name: EvoMAL, and the baselines that it is compared with on the same budget."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from numpy.random import RandomState
-
-from symloss.discovery import evolution
-from symloss.discovery.evolution import Individual
-from symloss.discovery.settings import Settings
-from symloss.expression.expression import Expression
+from symloss.discovery.genetic import evomal, gp_lfl, random_search
+from symloss.discovery.ml3 import STAGES as ML3_STAGES
+from symloss.discovery.ml3 import ml3
+from symloss.discovery.proposal import Propose
+from symloss.discovery.stages import Stages
+from symloss.discovery.taylorglo import TaylorGLO
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """An expression that a method wants judged.
+class Method:
+    """A way to search.
 
     Args:
-        expression: The candidate.
-        known: The member that it is bit for bit and whose fitness is its own: an elite or a reproduction.
-        guess: Whether the user proposed it: it is never taken for a twin of another.
-        refine: Whether its weights are to be refined. A guess that is not goes to training as it is, unscreened.
+        summary: What it is, in a few words.
+        start: Returns the method at work, for one run.
+        settings: Settings that make the method what it is, whatever was asked for.
+        stages: The functions that judge its candidates.
     """
 
-    expression: Expression
-    known: Individual | None = None
-    guess: bool = False
-    refine: bool = True
+    summary: str
+    start: Callable[[], Propose]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    stages: Stages = field(default_factory=Stages)
 
 
-Propose = Callable[[Sequence[Individual], Settings, RandomState, Sequence[Expression]], list[Proposal]]
-"""The next proposals, from the population (empty at first), settings, random numbers and guesses (for the first)."""
-
-
-def evomal(
-    population: Sequence[Individual], settings: Settings, rng: RandomState, guesses: Sequence[Expression]
-) -> list[Proposal]:
-    """EvoMAL: genetic programming whose weights are refined; each guess enters twice, as it is and refined."""
-    if population:
-        children = evolution.offspring(population, settings, rng)
-        return [Proposal(c.expression, population[c.parents[0]] if c.unchanged else None) for c in children]
-    seeds = [
-        Proposal(guess, guess=True, refine=refine)
-        for guess in guesses
-        for refine in ((False, True) if settings.refine else (False,))
-    ]
-    start = evolution.initial_population(settings, rng, [seed.expression for seed in seeds])
-    return [*seeds, *map(Proposal, start[len(seeds) :])]
-
-
-METHODS: dict[str, Propose] = {"evomal": evomal}
+METHODS: dict[str, Method] = {
+    "evomal": Method("genetic programming, weights refined", lambda: evomal),
+    "random": Method("random expressions, weights refined", lambda: random_search),
+    "gp-lfl": Method("genetic programming with every weight 1", lambda: gp_lfl, {"refine": False}),
+    "taylorglo": Method("Taylor polynomials, tuned by CMA-ES", TaylorGLO, {"refine": False}),
+    "ml3": Method("loss networks, learnt by refinement alone", lambda: ml3, stages=ML3_STAGES),
+}
 """Every method by name."""

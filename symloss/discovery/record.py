@@ -20,7 +20,7 @@ from symloss.discovery.archive import Candidate
 from symloss.discovery.evolution import Individual, state_from_json
 from symloss.discovery.methods import METHODS
 from symloss.discovery.settings import BEFORE, Settings
-from symloss.discovery.values import check_registered, expression, fitness, formula, number, text, whole
+from symloss.discovery.values import check_registered, fitness, formula, function, function_to_json, number, text, whole
 from symloss.expression.expression import Expression
 from symloss.tasks.task import KINDS
 
@@ -34,7 +34,7 @@ def current_versions() -> dict[str, str]:
         own = "unknown"
     return {
         "symloss": own, "python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__,
-        "numba": version("numba"),
+        "numba": version("numba"), "cma": version("cma"),
     }  # fmt: skip
 
 
@@ -163,8 +163,7 @@ class Checkpoint:
             "stopped": self.stopped,
             "history": [generation.to_json() for generation in self.history],
             "population": [
-                {"nodes": m.expression.nodes, "weights": m.expression.weights, "fitness": _finite(m.fitness)}
-                for m in self.population
+                {**function_to_json(m.expression, moments=True), "fitness": _finite(m.fitness)} for m in self.population
             ],
             "random": self.random,
         }
@@ -180,7 +179,7 @@ class Checkpoint:
         state_from_json(record["random"])
         checkpoint = cls(
             candidates=whole(record["candidates"]),
-            population=tuple(Individual(expression(m), fitness(m["fitness"])) for m in record["population"]),
+            population=tuple(Individual(function(m), fitness(m["fitness"])) for m in record["population"]),
             random=record["random"],
             history=tuple(map(Generation.from_json, record["history"])),
             seconds=number(record["seconds"], 0),
@@ -227,6 +226,8 @@ def _task(record: dict[str, Any]) -> dict[str, Any]:
     """The task of a run, whose parts fit together."""
     for name in ("name", "kind", "metric", "identity"):
         text(record[name])
+    if not isinstance(record.get("recipe", {}), dict):
+        raise ValueError(f"recipe is a table; received {record['recipe']!r:.40}")
     kind, outputs = record["kind"], whole(record["outputs"])
     if kind not in KINDS:
         raise ValueError(f"kind is one of {', '.join(KINDS)}; received {kind!r:.40}")

@@ -54,8 +54,9 @@ def refine(workspace: Workspace, settings: Settings, expressions: Sequence[Expre
     if isinstance(objective, CompiledObjective) and settings.inner_steps == 1 and dense.refinable(workspace, steps):
         offsets = [0, *accumulate(sizes)]
         weights = dense.refine(
-            workspace, objective, offsets, _seeds(settings), _batches(workspace, settings), optimiser_of(settings),
-            settings.refinement_rate, settings.scale_free,
+            workspace, objective, offsets, [_seed(settings, number) for number in range(steps)],
+            _batches(workspace, settings, steps), optimiser_of(settings), settings.refinement_rate,
+            settings.scale_free,
         )  # fmt: skip
     else:
         weights = _refine_by_steps(workspace, settings, expressions, objective)
@@ -65,42 +66,62 @@ def refine(workspace: Workspace, settings: Settings, expressions: Sequence[Expre
     ]
 
 
-def _seeds(settings: Settings) -> list[int]:
-    """Seed of the initial weights of each meta-step."""
-    return [_FIRST_SEED + settings.seed * 100_003 + number for number in range(settings.refinement_steps)]
+def meta_steps(
+    workspace: Workspace,
+    settings: Settings,
+    objective: Objective,
+    adam: Adam,
+    first: int = 0,
+    several: Sequence[Expression] | None = None,
+) -> None:
+    """`refinement_steps` meta-steps, each a step of Adam on the hypergradient; φ is updated in place.
 
-
-def _batches(workspace: Workspace, settings: Settings) -> tuple[Tensor, Tensor]:
-    """Rows of the training batches [meta-steps · inner steps, B] and of the validation batches [meta-steps, B]."""
-    steps = settings.refinement_steps
-    return (
-        workspace.batches(len(workspace.train.x), steps * settings.inner_steps, settings.seed + 1),
-        workspace.batches(len(workspace.valid.x), steps, settings.seed + 2),
-    )
+    Args:
+        workspace: Task and network.
+        settings: Of the search.
+        objective: Losses of P candidates, `shared` and not frozen.
+        adam: Of their weights φ, [edges].
+        first: Meta-steps that were done before: each has base weights and batches of its own.
+        several: The expressions, to look `inner_steps` ahead; None looks one step ahead.
+    """
+    steps, inner = settings.refinement_steps, settings.inner_steps
+    train, valid = _batches(workspace, settings, first + steps)
+    optimiser = optimiser_of(settings)
+    cuda = [workspace.device] if workspace.device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(settings.seed + first)
+        for number in range(first, first + steps):
+            rows = range(number * inner, (number + 1) * inner)
+            batches = [workspace.pick(workspace.train, train[row]) for row in rows]
+            held_out = workspace.pick(workspace.valid, valid[number])
+            initial = workspace.initial(_seed(settings, number))
+            if several is None:
+                start = Start.at(workspace, initial, batches[0])
+                gradient = one_step(
+                    workspace, objective, adam.value, start, held_out, optimiser, scale_free=settings.scale_free
+                )
+            else:
+                gradient = several_steps(workspace, several, adam.value, initial, batches, held_out, optimiser)
+            adam.step(gradient)
 
 
 def _refine_by_steps(
     workspace: Workspace, settings: Settings, expressions: Sequence[Expression], objective: Objective
 ) -> Tensor:
     """The same by tensor operations, for any network and device, and for several inner steps; φ [edges]."""
-    weights = objective.weights.clone()
-    adam = Adam(weights, settings.refinement_rate)
-    train, valid = _batches(workspace, settings)
-    optimiser, inner = optimiser_of(settings), settings.inner_steps
-    cuda = [workspace.device] if workspace.device.type == "cuda" else []
-    with torch.no_grad(), torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(settings.seed)
-        for number, seed in enumerate(_seeds(settings)):
-            rows = range(number * inner, (number + 1) * inner)
-            batches = [workspace.pick(workspace.train, train[row]) for row in rows]
-            held_out = workspace.pick(workspace.valid, valid[number])
-            initial = workspace.initial(seed)
-            if inner == 1:
-                start = Start.at(workspace, initial, batches[0])
-                gradient = one_step(
-                    workspace, objective, weights, start, held_out, optimiser, scale_free=settings.scale_free
-                )
-            else:
-                gradient = several_steps(workspace, expressions, weights, initial, batches, held_out, optimiser)
-            adam.step(gradient)
-    return weights
+    adam = Adam(objective.weights.clone(), settings.refinement_rate)
+    meta_steps(workspace, settings, objective, adam, several=expressions if settings.inner_steps > 1 else None)
+    return adam.value
+
+
+def _seed(settings: Settings, number: int) -> int:
+    """Seed of the initial weights of a meta-step."""
+    return _FIRST_SEED + settings.seed * 100_003 + number
+
+
+def _batches(workspace: Workspace, settings: Settings, steps: int) -> tuple[Tensor, Tensor]:
+    """Rows of the training batches [meta-steps · inner steps, B] and of the validation batches [meta-steps, B]."""
+    return (
+        workspace.batches(len(workspace.train.x), steps * settings.inner_steps, settings.seed + 1),
+        workspace.batches(len(workspace.valid.x), steps, settings.seed + 2),
+    )

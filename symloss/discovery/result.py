@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,8 @@ from symloss.discovery.run_directory import RunDirectory
 from symloss.discovery.settings import Settings
 from symloss.errors import SearchError
 from symloss.expression.expression import Expression
+from symloss.expression.showing import data_frame
+from symloss.losses.network import LossFunction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +54,7 @@ class GenerationEvent:
         rejected = sum(counts.values()) - counts.get("evaluated", 0) - counts.get("duplicate", 0)
         best, formula = "none yet", ""
         if self.best is not None:
-            best = f"{self.best.fitness:.4g} ({self.best.complexity} nodes)"
+            best = f"{self.best.fitness:.4g} ({self.best.complexity} {self.best.unit})"
             formula = f"  {readable(self.best.expression)}"
         return (
             f"generation {self.generation.number + 1}/{self.generations}  best {best}  "
@@ -72,6 +76,7 @@ class SearchResult:
         seconds: Computing time.
         learning_rate: Step size of the base optimiser that was used; with `scale_free` the one tuned for the task loss.
         directory: Where the run is kept, if it is.
+        versions: What computed it: symloss, python and the packages on which bits depend; empty where that is unknown.
     """
 
     config: RunConfig
@@ -81,6 +86,7 @@ class SearchResult:
     seconds: float
     learning_rate: float | None = None
     directory: Path | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:
@@ -139,22 +145,62 @@ class SearchResult:
         if not self.front:
             return f"{heading}\n\nno candidate was evaluated\n\n{ended if self.candidates else ''}".rstrip()
         width = max(len(self.metric_name), 10)
-        lines = [f"  nodes  {self.metric_name:>{width}}  formula"]
+        unit = self.best.unit
+        lines = [f"  {unit}  {self.metric_name:>{width}}  formula"]
         for c in self.front:
             mark = ">" if c is self.best else " "
-            lines.append(f"{mark} {c.complexity:>5}  {c.fitness:>{width}.6g}  {readable(c.expression)}")
+            lines.append(f"{mark} {c.complexity:>{len(unit)}}  {c.fitness:>{width}.6g}  {readable(c.expression)}")
         rule = f"> pick: {RULE.format(metric=self.metric_name)}"
         return "\n".join([heading, "", *lines, "", rule, ended])
 
-    def latex(self) -> str:
-        """The front as a LaTeX tabular, the pick's fitness in bold; weights to four digits."""
+    def latex(self, environment: str = "tabular", digits: int = 4) -> str:
+        r"""The front as a LaTeX table, the pick in bold; it needs amsmath and booktabs.
+
+        Args:
+            environment: `"tabular"`, or `"longtable"` for a front that may go over several pages.
+            digits: Significant digits of the weights.
+
+        Returns:
+            Complexity, fitness and formula of each member; long formulas go over several lines, networks are in words.
+        """
+        from symloss.expression.latex import to_cell
+        from symloss.expression.latex_text import escape
+
         rows = []
         for c in self.front:
-            fitness = f"{c.fitness:.4g}"
-            marked = rf"\textbf{{{fitness}}}" if c is self.best else fitness
-            rows.append(rf"{c.complexity} & {marked} & ${_rounded(c.expression).latex()}$ \\")
-        head = rf"nodes & {self.metric_name} & loss \\"
-        return "\n".join([r"\begin{tabular}{rrl}", r"\hline", head, r"\hline", *rows, r"\hline", r"\end{tabular}"])
+            numbers = [str(c.complexity), f"{c.fitness:.4g}"]
+            if c is self.best:
+                numbers = [rf"\textbf{{{number}}}" for number in numbers]
+            own = c.expression
+            formula = to_cell(own, digits) if isinstance(own, Expression) else escape(str(own))
+            rows.append(" & ".join([*numbers, formula]) + r" \\")
+        unit = self.front[-1].unit if self.front else "nodes"
+        head = rf"{unit} & {escape(self.metric_name)} & loss $\ell(y, f)$ \\"
+        table = [r"\toprule", head, r"\midrule", "\n\\addlinespace\n".join(rows), r"\bottomrule"]
+        return "\n".join([rf"\begin{{{environment}}}{{rrl}}", *table, rf"\end{{{environment}}}"])
+
+    def document(
+        self, path: str | os.PathLike[str], overwrite: bool = False, digits: int = 4, seconds: float = 5.0
+    ) -> list[Path]:
+        """Write a LaTeX document about the run, and its figures beside it; see `symloss.report.latex.document`.
+
+        Args:
+            path: A file that ends in `.tex`, or a directory.
+            overwrite: Whether files that are there are replaced.
+            digits: Significant digits of the weights.
+            seconds: Most seconds for the derivation.
+
+        Returns:
+            The files, the source first.
+
+        Raises:
+            SearchError: If nothing was evaluated before the search stopped.
+            OutputError: If a file is there already and `overwrite` is false, or cannot be written.
+        """
+        # the one look upwards, at the moment of writing: the room of reports knows this one
+        report = import_module("symloss.report.latex")
+        files: list[Path] = report.document(self, None, digits, seconds).write(path, overwrite)
+        return files
 
     def to_dataframe(self) -> pd.DataFrame:
         """All candidates as a table: one row each, with columns `front` and `pick` beside their properties.
@@ -162,10 +208,6 @@ class SearchResult:
         Raises:
             SearchError: If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise SearchError("to_dataframe needs pandas, which is absent; run: pip install pandas") from None
         front, pick = {c.id for c in self.front}, self.front[-1].id if self.front else None
         rows = [
             {
@@ -179,7 +221,7 @@ class SearchResult:
             "id", "generation", "complexity", "fitness", "stage", "reason", "duplicate_of", "seconds", "front", "pick",
             "expression",
         )  # fmt: skip
-        return pd.DataFrame(rows, columns=list(columns)).astype({"duplicate_of": "Int64"})
+        return data_frame(rows, SearchError, columns).astype({"duplicate_of": "Int64"})
 
 
 def load_run(directory: str | os.PathLike[str]) -> SearchResult:
@@ -199,12 +241,13 @@ def load_run(directory: str | os.PathLike[str]) -> SearchResult:
         seconds=checkpoint.seconds,
         learning_rate=checkpoint.learning_rate,
         directory=run.path,
+        versions=saved.versions if saved else {},
     )
 
 
-def readable(expression: Expression, width: int = _WIDTH) -> str:
-    """Text of a formula for people: weights to four digits, cut off at `width` characters."""
-    text = str(_rounded(expression))
+def readable(expression: LossFunction, width: int = _WIDTH) -> str:
+    """Text of a formula for people: weights to four digits, cut off at `width` characters; a network in words."""
+    text = str(_rounded(expression) if isinstance(expression, Expression) else expression)
     return text if len(text) <= width else text[: width - 1] + "…"
 
 

@@ -15,17 +15,20 @@ from numpy.random import RandomState
 from symloss.discovery import stages as stage_functions
 from symloss.discovery.executor import Executor
 from symloss.discovery.methods import METHODS
+from symloss.discovery.proposal import Request
 from symloss.discovery.record import Checkpoint, RunConfig, current_versions, write_toml
 from symloss.discovery.result import GenerationEvent, SearchResult
 from symloss.discovery.run_directory import RunDirectory
-from symloss.discovery.search import Callback, Search, Stages
+from symloss.discovery.search import Callback, Search
 from symloss.discovery.settings import Settings
+from symloss.discovery.stages import Stages
 from symloss.discovery.values import text, whole
 from symloss.errors import RunError, RunWarning, SearchError, SymlossError
 from symloss.expression import primitives
 from symloss.expression.expression import Expression
 from symloss.expression.parsing import parse
 from symloss.tasks import Task, load_task
+from symloss.tasks.loading import TASK_OPTIONS
 
 Progress = bool | Callable[[GenerationEvent], object] | None
 
@@ -48,12 +51,16 @@ def discover(
 ) -> SearchResult:
     """Search for a loss ℓ(y, f) under which models of a task reach a low validation metric.
 
+    `population_size` candidates are judged in each of `generations` generations, whatever the method: expressions that
+    evolve or are drawn, samples of CMA-ES, or networks that are taught further.
+
     The result depends on the task and the settings alone, bit for bit on one machine, whatever `n_jobs` is. Ctrl-C and
     `time_limit` stop the search and keep what was found.
 
     Args:
         task: The task, or the name of one for `load_task`.
-        method: Name of the search method: `"evomal"`.
+        method: `"evomal"`, or a baseline on the same budget: `"random"`, `"gp-lfl"`, `"taylorglo"` or `"ml3"`; see
+            `methods.METHODS`.
         out: Directory to keep the run in, new or empty; None keeps it in memory.
         guesses: Expressions (or texts) to start from. Each enters as it is and refined, so that the search never ends
             worse than the best of them.
@@ -78,7 +85,7 @@ def discover(
     """
     if not isinstance(method, str) or method not in METHODS:
         raise SearchError(f"unknown method {method!r:.60}; there is: {', '.join(METHODS)}")
-    resolved = Settings.from_dict(settings)
+    resolved = replace(Settings.from_dict(settings), **METHODS[method].settings)
     own = _on_device(load_task(task) if isinstance(task, str) else task, resolved.device)
     config = RunConfig(
         method=method,
@@ -87,8 +94,9 @@ def discover(
         guesses=_expressions(guesses),
         primitives=tuple(row.name for row in primitives.search_set()),
     )
-    METHODS[method]((), resolved, RandomState(resolved.seed), config.guesses)  # bad guesses and limits end it here
-    executor, listeners = _executor(own, resolved, n_jobs, stages), _listeners(callbacks, progress)
+    first = Request(resolved, RandomState(resolved.seed), guesses=config.guesses)
+    METHODS[method].start()(first)  # bad guesses and limits end it here
+    executor, listeners = _executor(own, config, n_jobs, stages), _listeners(callbacks, progress)
     directory = None if out is None else RunDirectory.create(out, config, overwrite)
     return _run(Search(own, config, executor, listeners, directory, stages))
 
@@ -115,7 +123,7 @@ def resume(
         changes: New values of `generations`, `target_fitness` or `time_limit`. The time limit counts from now.
 
     Warns:
-        RunWarning: If other versions of symloss, python, torch, numpy or numba computed the run: bits may differ.
+        RunWarning: If other versions of symloss or what it computes with did the run before: bits may differ.
 
     Raises:
         RunError: If the directory is no run, is damaged, is in use, or belongs to another task.
@@ -134,7 +142,7 @@ def resume(
         _check_primitives(config, run.path)
         if saved is None and candidates:
             raise RunError(f"{run.path} has candidates but no checkpoint.json; restore it or start a new run")
-        executor = _executor(own, config.settings, n_jobs, stages)
+        executor = _executor(own, config, n_jobs, stages)
         search = Search(own, config, executor, _listeners(callbacks, progress), run, stages)
         if saved is not None:
             _tell_versions(saved, run)
@@ -148,9 +156,10 @@ def resume(
     return _run(search)
 
 
-def _executor(task: Task, settings: Settings, n_jobs: int, functions: Stages | None) -> Executor:
-    """Workers for these functions; other functions than symloss's own may do anything, so that they get processes."""
-    backend = stage_functions.backend(task, settings) if functions is None and n_jobs != 1 else "loky"
+def _executor(task: Task, config: RunConfig, n_jobs: int, functions: Stages | None) -> Executor:
+    """Workers for these functions; other functions than EvoMAL's may do anything, so that they get processes."""
+    usual = (functions or METHODS[config.method].stages) == Stages()
+    backend = stage_functions.backend(task, config.settings) if usual and n_jobs != 1 else "loky"
     executor = Executor(task, n_jobs, backend)
     executor.patience = _PATIENCE
     return executor
@@ -248,11 +257,13 @@ def recorded_task(config: RunConfig, directory: str | os.PathLike[str]) -> Task:
             "or evaluate with the task, in Python"
         )
     try:
-        options = dict(recipe["model_options"])
-        arguments = text(recipe["name"]), text(recipe["model"]), whole(recipe["seed"])
-        if set(recipe) != {"name", "model", "seed", "model_options"} or set(options) & set(recipe):
-            raise ValueError("it has name, model, seed and model_options, and nothing else")
-        task = load_task(*arguments, **options)
+        options, model_options = dict(recipe.get("options", {})), dict(recipe["model_options"])
+        arguments: tuple[Any, ...] = text(recipe["name"]), text(recipe["model"]), whole(recipe["seed"])
+        if set(recipe) - {"options"} != {"name", "model", "seed", "model_options"} or set(model_options) & TASK_OPTIONS:
+            raise ValueError("it has name, model, seed, model_options and options, and nothing else")
+        if not set(options) <= TASK_OPTIONS - set(recipe):
+            raise ValueError("it has options that load_task does not have")
+        task = load_task(*arguments, **(options | model_options))
     except SymlossError:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

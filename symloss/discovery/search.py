@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from statistics import median
@@ -13,17 +13,18 @@ from time import perf_counter
 
 from numpy.random import RandomState
 
-from symloss.discovery import evolution, filters, fitness, stages
+from symloss.discovery import evolution
 from symloss.discovery.archive import STAGES, Archive, Candidate
 from symloss.discovery.evolution import Individual
 from symloss.discovery.executor import Executor, deaf_to_interrupts, split
-from symloss.discovery.methods import METHODS, Proposal
+from symloss.discovery.methods import METHODS
+from symloss.discovery.proposal import Proposal, Request
 from symloss.discovery.record import Checkpoint, Generation, RunConfig
 from symloss.discovery.result import GenerationEvent, SearchResult
 from symloss.discovery.run_directory import RunDirectory
-from symloss.discovery.settings import Settings
-from symloss.discovery.stages import Outcome
+from symloss.discovery.stages import Outcome, Stages
 from symloss.errors import SearchError
+from symloss.expression.expression import Expression
 from symloss.tasks.task import Task
 
 INITIAL_DRAWS = 20
@@ -32,27 +33,6 @@ SCREENED_TOGETHER = 128
 """Most candidates that go through the rejection protocol at once."""
 
 Callback = Callable[[GenerationEvent], object]
-
-
-def _tuned_rate(task: Task, settings: Settings) -> float:
-    return fitness.tuned_rate(stages.workspace(task, settings), settings)[0]
-
-
-@dataclass(frozen=True)
-class Stages:
-    """The functions that judge candidates; workers run `screen` and `develop`.
-
-    Args:
-        fingerprints: `(expressions, kind)` -> a text for each, equal for twins; None: the gradient is zero.
-        screen: `(task, settings, expressions)` -> whether each passes the rejection protocol.
-        develop: `(task, settings, expressions, refined)` -> the `Outcome` of each.
-        tuned_rate: `(task, settings)` -> the learning rate that is best for the task loss (for `scale_free`).
-    """
-
-    fingerprints: Callable[..., list[str | None]] = filters.fingerprints
-    screen: Callable[..., list[bool]] = stages.screen
-    develop: Callable[..., list[Outcome]] = stages.develop
-    tuned_rate: Callable[[Task, Settings], float] = _tuned_rate
 
 
 def _digest(text: str | None) -> str:
@@ -82,7 +62,7 @@ class Search:
         executor: Where chunks are computed.
         callbacks: Called with a `GenerationEvent` after each generation; `KeyboardInterrupt` from one stops the search.
         directory: Where the run is kept, if it is.
-        functions: The functions that judge candidates.
+        functions: The functions that judge candidates; None: those of the method.
     """
 
     def __init__(
@@ -96,8 +76,8 @@ class Search:
     ) -> None:
         self.task, self.config, self.settings = task, config, config.settings
         self.executor, self.callbacks, self.directory = executor, tuple(callbacks), directory
-        self.functions = functions or Stages()
-        self.propose = METHODS[config.method]
+        method = METHODS[config.method]
+        self.functions, self.method = functions or method.stages, method.start()
         self.rng = RandomState(self.settings.seed)
         self.archive = Archive()
         self.saved = Checkpoint(random=evolution.state_to_json(self.rng))
@@ -132,6 +112,7 @@ class Search:
             stopped=stopped,
             seconds=self.saved.seconds,
             learning_rate=self.saved.learning_rate,
+            versions=self.saved.versions,
             directory=self.directory.path if self.directory else None,
         )
 
@@ -151,9 +132,7 @@ class Search:
         self._next = len(self.archive.candidates)
         guesses = self.config.guesses
         for _ in range(INITIAL_DRAWS):
-            with self._timed("propose"):
-                proposals = self.propose(self.saved.population, self.settings, self.rng, guesses)
-            population = self._judge(proposals)
+            population = self._judge(self._proposals(guesses))
             if self.saved.population or any(math.isfinite(member.fitness) for member in population):
                 return population
             guesses = ()
@@ -164,6 +143,12 @@ class Search:
             "diverged; raise population_size, change learning_rate, or start from a known loss with guesses=[...]"
         )
 
+    def _proposals(self, guesses: Sequence[Expression] = ()) -> list[Proposal]:
+        with self._timed("propose"):
+            return self.method(
+                Request(self.settings, self.rng, self.saved.population, self.archive.candidates, guesses)
+            )
+
     def _judge(self, proposals: list[Proposal]) -> tuple[Individual, ...]:
         """Fingerprint, screen, develop. What is known, and twins of what is, keep the fitness that they have."""
         places = [_Entry(-1, proposal, member=proposal.known) for proposal in proposals]
@@ -173,8 +158,7 @@ class Search:
             stale = [n for n, e in enumerate(places) if e in twins or (e.member and not e.proposal.known)]
             if not stale:
                 break
-            with self._timed("propose"):
-                drawn = self.propose(self.saved.population, self.settings, self.rng, ())
+            drawn = self._proposals()
             fresh = [_Entry(-1, proposal) for proposal in drawn if proposal.known is None][: len(stale)]
             for place, entry in zip(stale, fresh, strict=False):
                 places[place] = entry
@@ -197,13 +181,13 @@ class Search:
             entry.id = self._next
             self._next += 1
             size = entry.proposal.expression.size
-            if text is None and not entry.proposal.guess:
+            if text is None and not entry.proposal.exempt:
                 reason = "the gradient is zero everywhere, or not finite somewhere"
                 self._record(entry, Outcome(entry.proposal.expression, "zero gradient", reason, math.inf, 0.0))
                 continue
             key = _digest(text)
             entry.fingerprint = None if text is None else key
-            if not entry.proposal.guess and (smallest.get(key, math.inf) <= size or self.archive.twin(key, size)):
+            if not entry.proposal.exempt and (smallest.get(key, math.inf) <= size or self.archive.twin(key, size)):
                 twins.append(entry)
             else:
                 pending.append(entry)
@@ -211,8 +195,8 @@ class Search:
         return pending, twins
 
     def _screened(self, entries: list[_Entry]) -> list[_Entry]:
-        """Entries that pass the rejection protocol, and guesses that are taken as they are."""
-        asked = [entry for entry in entries if entry.proposal.refine or not entry.proposal.guess]
+        """Entries that pass the rejection protocol, and those that are taken as they are."""
+        asked = [entry for entry in entries if entry.proposal.refine or not entry.proposal.exempt]
         expressions = [entry.proposal.expression for entry in asked]
         work = [(expressions[part],) for part in split(len(asked), SCREENED_TOGETHER)]
         with self._timed("screen"), closing(self.executor.map(self.functions.screen, self.settings, work)) as done:

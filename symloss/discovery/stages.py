@@ -1,19 +1,21 @@
-"""The two stages of an evaluation that are sent to workers: `screen` and `develop`."""
+"""The stages of an evaluation: `screen` and `develop`, which are sent to workers, and all of them as one record."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 
-from symloss.discovery.filters import passes_rejection
+from symloss.discovery import fitness as measuring
+from symloss.discovery.filters import fingerprints, passes_rejection
 from symloss.discovery.fitness import fitness
 from symloss.discovery.refinement import refine
 from symloss.discovery.settings import Settings
 from symloss.expression import primitives
 from symloss.expression.expression import Expression
+from symloss.losses.network import LossFunction
 from symloss.population import dense
 from symloss.population.training import Workspace
 from symloss.tasks.task import Task
@@ -29,7 +31,7 @@ class Outcome:
     """How the development of one candidate ended.
 
     Args:
-        expression: The loss, with refined weights where refinement was reached.
+        expression: The loss, an expression or a network, with refined weights where refinement was reached.
         stage: `"rejected after refinement"`, `"diverged"` or `"evaluated"` (`"rejected"` is for `screen`).
         reason: In words, empty if evaluated.
         fitness: Validation metric, lower is better; inf where it was not reached.
@@ -37,7 +39,7 @@ class Outcome:
         scale: Factor on the loss with which it was trained (1 unless the search is scale-free).
     """
 
-    expression: Expression
+    expression: LossFunction
     stage: str
     reason: str
     fitness: float
@@ -112,3 +114,25 @@ def develop(
         ended[i] = Outcome(loss, stage, reason, value, 0.0, scale)
     share = (time.perf_counter() - started) / max(len(expressions), 1)
     return [replace(ended[i], seconds=share) for i in range(len(expressions))]
+
+
+def tuned_rate(task: Task, settings: Settings) -> float:
+    """Learning rate that is best for the task loss."""
+    return measuring.tuned_rate(workspace(task, settings), settings)[0]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The functions that judge candidates; workers run `screen` and `develop`.
+
+    Args:
+        fingerprints: `(expressions, kind)` -> a text for each, equal for twins; None: the gradient is zero.
+        screen: `(task, settings, expressions)` -> whether each passes the rejection protocol.
+        develop: `(task, settings, expressions, refined)` -> the `Outcome` of each.
+        tuned_rate: `(task, settings)` -> the learning rate that is best for the task loss (for `scale_free`).
+    """
+
+    fingerprints: Callable[..., list[str | None]] = fingerprints
+    screen: Callable[..., list[bool]] = screen
+    develop: Callable[..., list[Outcome]] = develop
+    tuned_rate: Callable[[Task, Settings], float] = tuned_rate

@@ -1,4 +1,4 @@
-"""Values that were read from the files of a run, each checked before it is believed."""
+"""Values of the files of a run: those that are read are checked before they are believed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from symloss.discovery.pupil import Pupil
 from symloss.errors import RunError
 from symloss.expression import primitives
 from symloss.expression.expression import Expression
 from symloss.expression.parsing import parse
+from symloss.losses.network import LossFunction
 
 
 def text(value: Any) -> str:
@@ -47,6 +49,19 @@ def expression(record: dict[str, Any]) -> Expression:
         raise ValueError("nodes and weights are lists, with a weight for every node but the first")
     check_registered(set(map(text, nodes)) - set(primitives.TERMINALS))
     return Expression(tuple(nodes), tuple(map(number, weights)))
+
+
+def function(record: dict[str, Any]) -> Expression | Pupil:
+    """The loss of `function_to_json`'s form: an expression, or a network."""
+    return Pupil.from_json(record["network"]) if "network" in record else expression(record)
+
+
+def function_to_json(loss: LossFunction, moments: bool = False) -> dict[str, Any]:
+    """Plain values of an expression or a network, exact; `moments` adds what a network needs to be taught further."""
+    if isinstance(loss, Pupil):
+        return {"network": loss.to_json(moments)}
+    assert isinstance(loss, Expression)
+    return {"nodes": list(loss.nodes), "weights": list(loss.weights)}
 
 
 def formula(value: Any) -> Expression:

@@ -5,5 +5,6 @@ from symloss.evaluation.result import Evaluation, Row
 from symloss.evaluation.run import evaluate
 from symloss.evaluation.statistics import Estimate
 from symloss.evaluation.training import fit
+from symloss.evaluation.tuning import tuned_rate
 
-__all__ = ["Estimate", "Evaluation", "Protocol", "Row", "evaluate", "fit"]
+__all__ = ["Estimate", "Evaluation", "Protocol", "Row", "evaluate", "fit", "tuned_rate"]

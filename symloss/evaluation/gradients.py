@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from symloss.errors import LossError, SymlossError
+from symloss.losses.base import Loss
+from symloss.losses.network import LossNetwork
 from symloss.losses.plain import TorchLoss
 from symloss.losses.symbolic import SymbolicLoss
 from symloss.population.training import Gradient, Workspace
@@ -26,7 +28,8 @@ def is_task_loss(loss: nn.Module, task: Task) -> bool:
 def gradient_of(workspace: Workspace, name: str, loss: nn.Module, count: int) -> Gradient:
     """Gradient of `count` models' losses at their logits.
 
-    A formula with the usual mean, and the task loss, are the engine's; any other module is differentiated by autograd.
+    A formula or a network with the usual mean, and the task loss, are the engine's; any other module is differentiated
+    by autograd.
 
     Args:
         workspace: Task and data.
@@ -44,12 +47,15 @@ def gradient_of(workspace: Workspace, name: str, loss: nn.Module, count: int) ->
         return workspace.task_gradient
     if type(loss) is SymbolicLoss and _plain(loss, workspace.task):
         return workspace.loss_gradient([loss.expression] * count)
+    if type(loss) is LossNetwork and _plain(loss, workspace.task):
+        return workspace.loss_gradient([loss.network] * count)
     return ModuleGradient(workspace, name, loss, count)
 
 
-def _plain(loss: TorchLoss | SymbolicLoss, task: Task) -> bool:
-    """Whether it is the mean over all samples of the task."""
-    return loss.reduction == "mean" and not (task.kind == "multiclass" and 0 <= loss.ignore_index < task.outputs)
+def _plain(loss: Loss, task: Task) -> bool:
+    """Whether it is the plain mean over all samples of the task."""
+    ignoring = task.kind == "multiclass" and 0 <= loss.ignore_index < task.outputs
+    return loss.reduction == "mean" and loss.weight is None and not ignoring
 
 
 class ModuleGradient:

@@ -11,15 +11,13 @@ from symloss.errors import EvaluationError, SymlossError
 from symloss.evaluation.entries import LOSS, NOUNS, TUNED, UNTUNED
 from symloss.evaluation.protocol import Protocol
 from symloss.evaluation.statistics import Estimate, compared, estimate, paired
+from symloss.expression.latex_text import escape
+from symloss.expression.showing import aligned, data_frame, plain
 
 if TYPE_CHECKING:
     import pandas as pd
 
 EDGE_MARK = "*"
-_TEX = {c: rf"\{c}" for c in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", "…": r"\ldots{}",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -111,9 +109,9 @@ class Evaluation:
         for row in self.rows:
             difference = "reference" if row.role == TUNED else f"${self.interval(row.difference, signed=True)}$"
             rate = f"{row.learning_rate:.3g}{'$^*$' if row.at_edge else ''}"
-            cells = (_escaped(row.name), rate, f"${self.interval(row.score)}$", difference, str(row.diverged))
+            cells = (escape(row.name), rate, f"${self.interval(row.score)}$", difference, str(row.diverged))
             lines.append(" & ".join(cells) + r" \\")
-        head = rf"loss & rate & {self.metric_name} & difference & diverged \\"
+        head = rf"loss & rate & {escape(self.metric_name)} & difference & diverged \\"
         return "\n".join([r"\begin{tabular}{lrllr}", r"\hline", head, r"\hline", *lines, r"\hline", r"\end{tabular}"])
 
     def to_dataframe(self, per_seed: bool = False) -> pd.DataFrame:
@@ -122,18 +120,15 @@ class Evaluation:
         Raises:
             EvaluationError: If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise EvaluationError("to_dataframe needs pandas, which is absent; run: pip install pandas") from None
         if per_seed:
             seeds = self.protocol.reported_seeds
-            return pd.DataFrame(
+            lines = (
                 {"name": row.name, "seed": seed, self.metric_name: value, "diverged": not math.isfinite(value)}
                 for row in self.rows
                 for seed, value in zip(seeds, row.values, strict=True)
             )
-        return pd.DataFrame(
+            return data_frame(lines, EvaluationError)
+        rows = (
             {
                 "name": row.name, "role": row.role, "learning_rate": row.learning_rate, "at_edge": row.at_edge,
                 "mean": row.score.mean, "low": row.score.low, "high": row.score.high, "verdict": row.verdict,
@@ -143,6 +138,7 @@ class Evaluation:
             }
             for row in self.rows
         )  # fmt: skip
+        return data_frame(rows, EvaluationError)
 
     def to_json(self) -> dict[str, Any]:
         """Every number as plain values, ready for `json.dumps`; what is infinite or NaN is null."""
@@ -155,8 +151,8 @@ class Evaluation:
             "task": self.task, "kind": self.kind, "metric": self.metric_name, "test_samples": self.test_samples,
             "protocol": protocol, "rows": rows, "verdicts": self.verdicts, "seconds": self.seconds,
         }  # fmt: skip
-        plain: dict[str, Any] = _plain(values)
-        return plain
+        found: dict[str, Any] = plain(values)
+        return found
 
     @classmethod
     def from_json(cls, values: Any) -> Evaluation:
@@ -191,12 +187,7 @@ class Evaluation:
             rate = f"{row.learning_rate:.3g}{EDGE_MARK if row.at_edge else ' '}"
             counts = (str(row.diverged) if row.diverged else "-", f"{row.seconds:.1f}")
             cells.append((row.name, rate, self.interval(row.score), difference, *counts))
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        aligned = ["<", ">", "<", "<", ">", ">"]
-        return [
-            "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, aligned, widths, strict=True)).rstrip()
-            for line in cells
-        ]
+        return aligned(cells, "<><<>>")
 
     def _sentence(self, row: Row) -> str:
         d, metric = row.difference, self.metric_name
@@ -270,10 +261,7 @@ class Evaluation:
 
     def interval(self, value: Estimate, signed: bool = False) -> str:
         """A mean with its interval as text, as the table has it."""
-        mean = self._number(value.mean, signed)
-        if not value.bounded:
-            return mean
-        return f"{mean} [{self._number(value.low, signed)}, {self._number(value.high, signed)}]"
+        return value.text(lambda number: self._number(number, signed))
 
 
 def _read(record: dict[str, Any]) -> Evaluation:
@@ -329,15 +317,3 @@ def _text(value: Any) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _escaped(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in text)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

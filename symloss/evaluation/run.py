@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
-import cloudpickle
+from torch import nn
 
 from symloss.discovery.executor import Executor
-from symloss.errors import EvaluationError, TaskError
+from symloss.errors import TaskError
 from symloss.evaluation.entries import TUNED, UNTUNED, AnyLoss, Entry, entries
 from symloss.evaluation.protocol import Protocol
 from symloss.evaluation.result import Evaluation, Row
 from symloss.evaluation.statistics import compared, estimate, paired
 from symloss.evaluation.training import check, trial
-from symloss.tasks.reading import carried
+from symloss.evaluation.tuning import Progress, Tuning, tune
 from symloss.tasks.task import Task
-
-Progress = Callable[[str], object]
-_Job = tuple[Entry, tuple[float, ...], int, str]  # loss, learning rates, seed, part of the data
 
 
 def evaluate(
@@ -96,77 +92,39 @@ def evaluate(
     )  # fmt: skip
     started = time.perf_counter()
     wanted = entries(task, losses, tune_lr)
-    if n_jobs != 1:
-        _check_picklable(wanted)
     with Executor(task, n_jobs) as executor:
-        for entry in wanted:
-            check(task, protocol.settings, entry.name, entry.loss)
-        runner = _Runner(executor, protocol, progress or (lambda line: None))
-        tuning = runner.tune([entry for entry in wanted if entry.tuned])
-        chosen = [tuning[e.name].choose(protocol) if e.name in tuning else protocol.learning_rate for e in wanted]
-        measured = runner.measure(wanted, chosen)
+        losses_of = {entry.name: entry.loss for entry in wanted}
+        check(task, protocol.settings, losses_of, n_jobs)
+        tuning = tune(executor, protocol, {entry.name: entry.loss for entry in wanted if entry.tuned}, progress)
+        chosen = [tuning[e.name].rate if e.name in tuning else protocol.learning_rate for e in wanted]
+        rate_of = dict(zip(losses_of, chosen, strict=True))
+        measured = measure(executor, protocol, losses_of, rate_of, progress)
     rows = _rows(task, protocol, wanted, chosen, tuning, measured)
     return Evaluation(
         task.name, task.kind, task.metric_name, len(task.test), protocol, rows, time.perf_counter() - started
     )
 
 
-class _Tuning:
-    """What the tuning of one loss measured: the validation metric of each tuning seed **[seeds][rates]**."""
-
-    def __init__(self) -> None:
-        self.values: list[list[float]] = []
-        self.seconds = 0.0
-
-    def choose(self, protocol: Protocol) -> float:
-        """Fewest diverged seeds, then the lowest mean, then the nearest to the untuned rate."""
-
-        def key(index: int) -> tuple[int, float, float, float]:
-            column = [values[index] for values in self.values]
-            finite = [v for v in column if math.isfinite(v)]
-            mean = math.fsum(finite) / len(finite) if finite else math.inf
-            rate = protocol.grid[index]
-            return len(column) - len(finite), mean, round(abs(math.log(rate / protocol.learning_rate)), 9), rate
-
-        return protocol.grid[min(range(len(protocol.grid)), key=key)]
-
-
-class _Runner:
-    """Sends trials out and collects their results, in order, with signs of life."""
-
-    def __init__(self, executor: Executor, protocol: Protocol, progress: Progress) -> None:
-        self._executor, self._protocol, self._progress = executor, protocol, progress
-
-    def tune(self, tuned: Sequence[Entry]) -> dict[str, _Tuning]:
-        """Every rate on every tuning seed, for each loss; the rates of a seed are trained together."""
-        grid, seeds = self._protocol.grid, self._protocol.rate_seeds
-        found = {entry.name: _Tuning() for entry in tuned}
-        jobs = [(entry, grid, seed, "valid") for entry in tuned for seed in seeds]
-        for number, (entry, values, seconds) in enumerate(self._run(jobs)):
-            found[entry.name].values.append(values)
-            found[entry.name].seconds += seconds
-            what = f"{len(grid)} learning rates, seed {number % len(seeds) + 1} of {len(seeds)}"
-            self._progress(f"tuning {entry.name}: {what} ({seconds:.1f} s)")
-        return found
-
-    def measure(self, wanted: Sequence[Entry], chosen: Sequence[float]) -> dict[str, tuple[list[float], float]]:
-        """Test metric of each reported seed and seconds, for each loss at its rate."""
-        seeds = self._protocol.reported_seeds
-        values: dict[str, list[float]] = {entry.name: [] for entry in wanted}
-        spent = dict.fromkeys(values, 0.0)
-        jobs = [(e, (rate,), seed, "test") for e, rate in zip(wanted, chosen, strict=True) for seed in seeds]
-        for number, (entry, (value,), seconds) in enumerate(self._run(jobs)):
-            values[entry.name].append(value)
-            spent[entry.name] += seconds
-            what = f"learning rate {jobs[number][1][0]:.4g}, seed {number % len(seeds) + 1} of {len(seeds)}"
-            self._progress(f"training with {entry.name}: {what} ({seconds:.1f} s)")
-        return {name: (values[name], spent[name]) for name in values}
-
-    def _run(self, jobs: Sequence[_Job]) -> Iterable[tuple[Entry, list[float], float]]:
-        chunks: list[tuple[Any, ...]] = [(e.name, e.loss, rates, seed, part) for e, rates, seed, part in jobs]
-        results = self._executor.map(trial, self._protocol.settings, chunks)
-        for (entry, *_), (values, seconds) in zip(jobs, results, strict=True):
-            yield entry, values, seconds
+def measure(
+    executor: Executor,
+    protocol: Protocol,
+    losses: Mapping[str, nn.Module],
+    rates: Mapping[str, float],
+    progress: Progress | None = None,
+) -> dict[str, tuple[list[float], float]]:
+    """Test metric of each reported seed, and seconds, for each loss by name at its rate."""
+    seeds = protocol.reported_seeds
+    values: dict[str, list[float]] = {name: [] for name in losses}
+    spent = dict.fromkeys(values, 0.0)
+    jobs = [(name, loss, (rates[name],), seed, "test") for name, loss in losses.items() for seed in seeds]
+    results = executor.map(trial, protocol.settings, jobs)
+    for number, ((name, _, (rate,), *_), ((value,), seconds)) in enumerate(zip(jobs, results, strict=True)):
+        values[name].append(value)
+        spent[name] += seconds
+        if progress is not None:
+            what = f"learning rate {rate:.4g}, seed {number % len(seeds) + 1} of {len(seeds)}"
+            progress(f"training with {name}: {what} ({seconds:.1f} s)")
+    return {name: (values[name], spent[name]) for name in values}
 
 
 def _rows(
@@ -174,7 +132,7 @@ def _rows(
     protocol: Protocol,
     wanted: Sequence[Entry],
     chosen: Sequence[float],
-    tuning: Mapping[str, _Tuning],
+    tuning: Mapping[str, Tuning],
     measured: Mapping[str, tuple[list[float], float]],
 ) -> tuple[Row, ...]:
     """Numbers of every seed to means, intervals and verdicts."""
@@ -188,11 +146,11 @@ def _rows(
         difference, to_untuned = paired(mine, tuned), paired(mine, untuned)
         row = Row(
             name=entry.name, role=entry.role, formula=entry.formula, learning_rate=rate, tuned=entry.tuned,
-            at_edge=entry.tuned and rate in (protocol.grid[0], protocol.grid[-1]),
+            at_edge=tried is not None and tried.at_edge,
             values=tuple(values), counted=tuple(mine), score=estimate(mine),
             difference=difference, verdict=compared(difference),
             to_untuned=to_untuned, untuned_verdict=compared(to_untuned),
-            tuning=tuple(map(tuple, tried.values)) if tried else (),
+            tuning=tried.values if tried else (),
             seconds=seconds + (tried.seconds if tried else 0.0),
         )  # fmt: skip
         rows.append(row)
@@ -206,13 +164,3 @@ def worst_outcome(task: Task, values: Sequence[float]) -> float:
     assert task.test is not None
     constant = float((task.test.y - task.train.y.mean()).square().mean())
     return max([constant, *(v for v in values if math.isfinite(v))])
-
-
-def _check_picklable(wanted: Sequence[Entry]) -> None:
-    for entry in wanted:
-        try:
-            cloudpickle.dumps(entry.loss)
-        except Exception as error:
-            raise EvaluationError(
-                f"loss {entry.name!r} cannot be sent to other processes ({carried(error)}); use n_jobs=1"
-            ) from None

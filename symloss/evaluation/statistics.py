@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 CONFIDENCE = 0.95
@@ -28,6 +28,10 @@ class Estimate:
     def bounded(self) -> bool:
         """Whether there is an interval."""
         return not math.isnan(self.low)
+
+    def text(self, write: Callable[[float], str] = "{:.4g}".format) -> str:
+        """The mean and, if there is one, its interval in brackets, each number as `write` writes it."""
+        return f"{write(self.mean)} [{write(self.low)}, {write(self.high)}]" if self.bounded else write(self.mean)
 
 
 def estimate(values: Sequence[float]) -> Estimate:

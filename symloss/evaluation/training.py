@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import cloudpickle
 import torch
 from torch import nn
 
@@ -18,17 +19,40 @@ from symloss.evaluation.entries import AnyLoss
 from symloss.evaluation.gradients import check_loss, gradient_of
 from symloss.evaluation.protocol import Protocol
 from symloss.losses import resolve
-from symloss.population.state import logits
+from symloss.population.networks import DenseNetwork
+from symloss.population.state import logits, trained
 from symloss.population.training import train, validation_metric
 from symloss.tasks.models import seeded
+from symloss.tasks.reading import carried
 from symloss.tasks.task import Task
 
 _EXPLODED = 1000.0
 
 
-def check(task: Task, settings: Settings, name: str, loss: nn.Module) -> None:
-    """Try a loss on one batch; see `check_loss`."""
-    check_loss(workspace(task, settings), name, loss)
+class DivergedError(EvaluationError):
+    """The outputs of a model in training are no longer finite."""
+
+
+def check(task: Task, settings: Settings, losses: Mapping[str, nn.Module], n_jobs: int = 1) -> None:
+    """Try each loss on one batch, before anything is trained; see `check_loss`.
+
+    Raises:
+        EvaluationError: If there are several processes, and it cannot be sent to them.
+        LossError: If it cannot be used.
+    """
+    for name, loss in losses.items():
+        if n_jobs != 1:
+            _check_sendable(name, loss)
+        check_loss(workspace(task, settings), name, loss)
+
+
+def _check_sendable(name: str, loss: nn.Module) -> None:
+    try:
+        cloudpickle.dumps(loss)
+    except Exception as error:
+        raise EvaluationError(
+            f"loss {name!r} cannot be sent to other processes ({carried(error)}); use n_jobs=1"
+        ) from None
 
 
 def trial(
@@ -59,6 +83,34 @@ def trial(
         bound = _EXPLODED * float(task.train.y.square().mean())
         values = [value if value <= bound else math.inf for value in values]
     return values, time.perf_counter() - started
+
+
+def model_of_trial(
+    task: Task, settings: Settings, name: str, loss: nn.Module, rate: float, seed: int
+) -> nn.Module | None:
+    """The model that `trial` measures, in evaluation mode, up to rounding; None if its training diverged.
+
+    A stack of linear layers is trained by the engine, which is many times faster; any other model by torch.
+    """
+    shared = workspace(task, settings)
+    if isinstance(shared.network, DenseNetwork):
+        optimiser = optimiser_of(settings, torch.tensor([rate], dtype=shared.dtype, device=shared.device))
+        gradient = gradient_of(shared, name, loss, 1)
+        found = train(shared, gradient, 1, settings.fitness_steps, optimiser, seed=seed, batch_seed=seed)
+        if not all(bool(p.isfinite().all()) for p in found):
+            return None
+        model = task.new_model(seed).eval()
+        with torch.no_grad():
+            for own, p in zip(trained(model), found, strict=True):
+                own.copy_(p[0])
+        return model
+    try:
+        return fit(
+            task, loss, seed=seed, steps=settings.fitness_steps, batch_size=settings.batch_size, learning_rate=rate,
+            momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=settings.weight_decay,
+        )  # fmt: skip
+    except DivergedError:
+        return None
 
 
 def fit(
@@ -110,9 +162,9 @@ def fit(
         )  # fmt: skip
         with seeded(seed):
             for number, index in enumerate(shared.batches(len(task.train), steps, seed)):
-                outputs = logits(model, model, task.train.x[index], twice=False).t()
+                outputs = logits(model, model, shared.inputs(shared.train, index), twice=False).t()
                 if not outputs.isfinite().all():
-                    raise EvaluationError(f"training diverged before step {number + 1}; use a smaller learning_rate")
+                    raise DivergedError(f"training diverged before step {number + 1}; use a smaller learning_rate")
                 optimiser.zero_grad()
                 module(outputs, task.train.y[index]).backward()
                 for p in model.parameters():  # torch's weight decay refuses sparse gradients

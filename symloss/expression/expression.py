@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import sympy
     from matplotlib.figure import Figure
 
+    from symloss.expression.derivation import Derivation
+
 T = TypeVar("T")
 
 MAX_SIZE = 10_000
@@ -174,6 +176,12 @@ class Expression:
         from symloss.expression import sympy_bridge
 
         return sympy_bridge.simplify(self, seconds=seconds, kind=kind)
+
+    def derivation(self, kind: str | None = None, digits: int = 4, seconds: float = 5.0) -> Derivation:
+        """The way to the simplified form, each step checked, to print or as LaTeX; see `expression.derivation`."""
+        from symloss.expression import derivation
+
+        return derivation.derivation(self, kind, digits, seconds)
 
     def draw(self) -> Figure:
         """The tree as a matplotlib figure."""

@@ -3,6 +3,7 @@
 from symloss.losses.base import Loss
 from symloss.losses.catalogue import entry, get, names
 from symloss.losses.linear import linear_loss
+from symloss.losses.network import Architecture, EntryNetwork, LossNetwork
 from symloss.losses.plain import TorchLoss
 from symloss.losses.resolve import loss
 from symloss.losses.smoothing import AbsoluteCrossEntropy, LabelSmoothing, SparseLabelSmoothing
@@ -10,6 +11,6 @@ from symloss.losses.storage import load, save
 from symloss.losses.symbolic import SymbolicLoss
 
 __all__ = [
-    "AbsoluteCrossEntropy", "LabelSmoothing", "Loss", "SparseLabelSmoothing", "SymbolicLoss", "TorchLoss", "entry",
-    "get", "linear_loss", "load", "loss", "names", "save",
+    "AbsoluteCrossEntropy", "Architecture", "EntryNetwork", "LabelSmoothing", "Loss", "LossNetwork",
+    "SparseLabelSmoothing", "SymbolicLoss", "TorchLoss", "entry", "get", "linear_loss", "load", "loss", "names", "save",
 ]  # fmt: skip

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from symloss.expression.expression import Expression
-from symloss.losses import targets
+from symloss.losses import stable, targets
 
 
 class Loss(nn.Module):
@@ -62,6 +64,37 @@ class Loss(nn.Module):
             LossError: If the target does not fit the input.
         """
         raise NotImplementedError
+
+    def over_entries(self, input: Tensor, target: Tensor, entries: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """The loss of a batch from ℓ at every (sample, output): summed over outputs, then reduced.
+
+        Args:
+            input: Outputs of the model.
+            target: As `targets.check` returns it.
+            entries: From outputs and targets of one shape, in the precision of the computation, to ℓ in that shape, or
+                in one that broadcasts to it.
+
+        Returns:
+            Loss [], or one per sample, in the input's dtype.
+        """
+        outputs, sample_weights = stable.widen(input), None
+        indices = target.shape != input.shape
+        if indices:
+            sample_weights = targets.sample_weights(input, target, self.ignore_index, self.weight)
+            left_out = (target == self.ignore_index).unsqueeze(stable.class_dimension(input))
+            target = targets.one_hot(input, target)
+            outputs = outputs.masked_fill(left_out, 0.0)  # so that NaN logits of ignored samples do no harm
+        values = self._sum_over_outputs(entries(outputs, target).expand(outputs.shape))
+        if self.weight is not None and not indices:
+            values = values * self._sum_over_outputs(target * targets.over_classes(self.weight, target))
+        return stable.narrow(targets.reduce(values, sample_weights, self.reduction), input)
+
+    def _sum_over_outputs(self, values: Tensor) -> Tensor:
+        if self.kind == "multiclass":
+            return values.sum(stable.class_dimension(values))
+        if self.kind == "regression" and values.ndim > 1:
+            return values.flatten(1).sum(1)
+        return values
 
     def total_weight(self, input: Tensor, target: Tensor) -> Tensor:
         """What the reduction `"mean"` divides by: the number of samples that count, or the sum of their weights.

@@ -1,14 +1,16 @@
-"""A SymbolicLoss as a standalone Python file that needs torch alone."""
+"""A loss as a standalone Python file that needs torch alone."""
 
 from __future__ import annotations
 
 import inspect
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from symloss.errors import LossError
 from symloss.expression import primitives
 from symloss.losses import stable
+from symloss.losses.network import LEAK, SHARPNESS
 from symloss.losses.program import (
     FIRST,
     LOG_F,
@@ -25,6 +27,8 @@ from symloss.losses.program import (
 )
 
 if TYPE_CHECKING:
+    from symloss.losses.base import Loss
+    from symloss.losses.network import LossNetwork
     from symloss.losses.symbolic import SymbolicLoss
 
 _FILE = '''\
@@ -130,15 +134,53 @@ def source(loss: SymbolicLoss) -> str:
     """
     expression = loss.expression
     nodes, result = _assignments(compile_expression(expression, probability=loss.kind != "regression"), loss.kind)
-    meaning, summary = _MEANING[loss.kind]
     helper = ""
     if any("margins(" in line for line in nodes):
-        helper = "\n" + inspect.getsource(stable.margins).replace(": Tensor", "").replace(": int", "")
-        helper = helper.replace(" -> Tensor", "").replace("math.inf", 'float("inf")') + "\n"
+        helper = inspect.getsource(stable.margins).replace(": Tensor", "").replace(": int", "")
+        helper = helper.replace(" -> Tensor", "").replace("math.inf", 'float("inf")')
+    return _file(loss, str(expression), helper, nodes, result)
+
+
+def network_source(loss: LossNetwork) -> str:
+    """The same for a loss that is a network; its weights stand at the head of the file, one line for each row.
+
+    Args:
+        loss: The loss; its current weights become numbers in the text.
+
+    Returns:
+        Python source that imports torch and nothing else.
+    """
+    network, own = loss.network, loss.architecture
+    matrices = (layer.tolist() for layer in own.layers(network.weights))
+    layers = ",\n".join("    [\n" + "".join(f"        {row},\n" for row in layer) + "    ]" for layer in matrices)
+    helper = f"LAYERS = [  # rows are outputs, columns inputs{', the last the bias' * own.bias}\n{layers},\n]\n\n"
+    lines = [
+        f"f = {_LEAVES[loss.kind][F]}",
+        "v = torch.stack((y, f), -1)",
+        "for number, layer in enumerate(LAYERS):",
+        f"    v = {_FUNCTIONS[own.activation]} if number else v",
+        "    layer = torch.tensor(layer, dtype=z.dtype, device=z.device)",
+        "    width = v.shape[-1]",
+        "    v = v @ layer[:, :width].T + layer[:, width:].sum(1)",
+        "v = v.squeeze(-1)",
+        f"v = {network.scale!r} * {_FUNCTIONS[own.output]}",
+    ]
+    return _file(loss, str(own), helper, lines, "v")
+
+
+_FUNCTIONS = {
+    "relu": "torch.relu(v)",
+    "softplus": "torch.nn.functional.softplus(v)",
+    "smooth-leaky-relu": f"({LEAK} * v + {1 - LEAK} * torch.nn.functional.softplus(v, {SHARPNESS}))",
+    "identity": "v",
+}
+
+
+def _file(loss: Loss, formula: str, helper: str, nodes: Sequence[str], result: str) -> str:
+    meaning, summary = _MEANING[loss.kind]
+    helper = f"\n{helper}\n" if helper else ""
     return _FILE.format(
-        formula=textwrap.indent(
-            textwrap.fill(str(expression), 100, break_long_words=False, break_on_hyphens=False), "    "
-        ),
+        formula=textwrap.indent(textwrap.fill(formula, 100, break_long_words=False, break_on_hyphens=False), "    "),
         meaning=meaning,
         summary=summary,
         helper=helper,
@@ -178,7 +220,7 @@ def _call(node: str, arguments: list[str]) -> str:
     return template.format(*arguments)
 
 
-def _tail(loss: SymbolicLoss, result: str) -> list[str]:
+def _tail(loss: Loss, result: str) -> list[str]:
     """From the value of every entry to the value of the batch."""
     lines = {
         "multiclass": [

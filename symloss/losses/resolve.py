@@ -61,7 +61,7 @@ def _of_kind(module: nn.Module, kind: str, label: str) -> nn.Module:
     return module
 
 
-def _best(directory: Path) -> SymbolicLoss:
+def _best(directory: Path) -> nn.Module:
     try:
         there = (directory / BEST).is_file()
     except OSError as error:

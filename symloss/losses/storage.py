@@ -16,19 +16,22 @@ from torch import Tensor
 
 from symloss.errors import LossError, SymlossError
 from symloss.losses.base import Loss
+from symloss.losses.network import Architecture, EntryNetwork, LossNetwork
 from symloss.losses.symbolic import SymbolicLoss
 
 FORMAT = "symloss-loss"
+"""What a file says that holds a formula."""
+NETWORK_FORMAT = "symloss-network"
+"""What a file says that holds a network."""
 VERSION = 1
 MAX_BYTES = 1 << 20
 """Largest file that `load` reads and `save` writes; the longest text of an expression fits."""
 
-_FIELDS: dict[str, type] = {
-    "expression": str,
-    "kind": str,
-    "reduction": str,
-    "ignore_index": int,
-    "trainable": bool,
+_OPTIONS: dict[str, type] = {"kind": str, "reduction": str, "ignore_index": int, "trainable": bool}
+_LAYERS: dict[str, type] = {"hidden": list, "activation": str, "output": str, "bias": bool}
+_FIELDS: dict[str, dict[str, type]] = {
+    FORMAT: {"expression": str, **_OPTIONS},
+    NETWORK_FORMAT: {**_LAYERS, "scale": float, "layers": list, **_OPTIONS},
 }
 
 
@@ -36,28 +39,28 @@ def save(loss: Loss, path: str | os.PathLike[str], notes: Mapping[str, Any] | No
     """Write a loss to a JSON file, whole or not at all.
 
     Args:
-        loss: A SymbolicLoss; its formula is written as text with exact weights.
+        loss: A SymbolicLoss, whose formula is written as text with exact weights; or a LossNetwork, whose layers are
+            written as matrices of exact numbers.
         path: File to write or to replace.
         notes: Plain values to keep beside the loss (where it was found, its fitness); `load` passes them over.
 
     Raises:
-        LossError: If the loss has no formula of its own, or the file cannot be written.
+        LossError: If the loss is neither, or the file cannot be written.
     """
     place = _path(path)
-    if not isinstance(loss, SymbolicLoss):
-        name = getattr(loss, "name", None)
-        remedy = f"get({name!r}) makes it anew" if name else "torch.save keeps its state_dict"
-        raise LossError(f"only a SymbolicLoss can be saved as text; received {type(loss).__name__}; {remedy}")
-    record = {
-        "format": FORMAT,
-        "version": VERSION,
-        "symloss": _symloss_version(),
-        "expression": str(loss.expression),
-        "kind": loss.kind,
-        "reduction": loss.reduction,
-        "ignore_index": loss.ignore_index,
-        "trainable": loss.trainable,
-    }
+    own: dict[str, Any]
+    if isinstance(loss, SymbolicLoss):
+        name, own = FORMAT, {"expression": str(loss.expression)}
+    elif isinstance(loss, LossNetwork):
+        name, own = NETWORK_FORMAT, _network_record(loss.network)
+    else:
+        known = getattr(loss, "name", None)
+        remedy = f"get({known!r}) makes it anew" if known else "torch.save keeps its state_dict"
+        raise LossError(
+            f"only a SymbolicLoss or a LossNetwork can be saved as text; received {type(loss).__name__}; {remedy}"
+        )
+    record = {"format": name, "version": VERSION, "symloss": _symloss_version(), **own}
+    record |= {key: getattr(loss, key) for key in _OPTIONS}
     if loss.weight is not None:
         record["weight"] = loss.weight.tolist()
     if notes:
@@ -79,7 +82,7 @@ def save(loss: Loss, path: str | os.PathLike[str], notes: Mapping[str, Any] | No
         raise LossError(f"cannot write {str(path)!r}: {_reason(error)}") from None
 
 
-def load(path: str | os.PathLike[str]) -> SymbolicLoss:
+def load(path: str | os.PathLike[str]) -> SymbolicLoss | LossNetwork:
     """Read a loss that `save` wrote.
 
     Args:
@@ -92,7 +95,8 @@ def load(path: str | os.PathLike[str]) -> SymbolicLoss:
         LossError: If the file is missing, empty, damaged, too large, from a newer version, or not a loss.
     """
     record = _read(path)
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    name = record.get("format") if isinstance(record, dict) else None
+    if not isinstance(name, str) or name not in _FIELDS:
         raise LossError(f"{str(path)!r} is not a loss: it lacks 'format': {FORMAT!r}")
     version = record.get("version")
     if type(version) is not int or version < 1:
@@ -101,24 +105,53 @@ def load(path: str | os.PathLike[str]) -> SymbolicLoss:
         raise LossError(
             f"{str(path)!r} is of format version {version}, this symloss reads up to {VERSION}; upgrade symloss"
         )
-    for key, expected in _FIELDS.items():
+    for key, expected in _FIELDS[name].items():
         if key not in record:
             raise LossError(f"{str(path)!r} is damaged: {key!r} is missing")
         if type(record[key]) is not expected:
             raise LossError(
                 f"{str(path)!r} is damaged: {key!r} must be {expected.__name__}; received {record[key]!r:.80}"
             )
+    options = {key: record[key] for key in _OPTIONS} | {"weight": _weight(path, record.get("weight"))}
     try:
-        return SymbolicLoss(**{key: record[key] for key in _FIELDS}, weight=_weight(path, record.get("weight")))
+        if name == FORMAT:
+            return SymbolicLoss(record["expression"], **options)
+        return LossNetwork(_network(record), **options)
     except SymlossError as error:
         raise LossError(f"{str(path)!r} does not hold a usable loss: {error}") from error
+
+
+def _network_record(network: EntryNetwork) -> dict[str, Any]:
+    own = network.architecture
+    layers = [layer.tolist() for layer in own.layers(network.weights)]
+    values = {"hidden": list(own.hidden), "activation": own.activation, "output": own.output, "bias": own.bias}
+    return {**values, "scale": float(network.scale), "layers": layers}
+
+
+def _network(record: dict[str, Any]) -> EntryNetwork:
+    """The network of `_network_record`'s form, its layers of the shapes that its widths ask for."""
+    architecture = Architecture(**{key: record[key] for key in _LAYERS})
+    layers, numbers = record["layers"], list[float]()
+    for number, shape in enumerate(architecture.shapes):
+        rows = layers[number] if number < len(layers) and type(layers[number]) is list else []
+        found = {(len(rows), len(row) if type(row) is list else -1) for row in rows}
+        if found != {shape} or len(layers) != len(architecture.shapes):
+            raise LossError(f"layers are {len(architecture.shapes)} matrices, number {number + 1} of shape {shape}")
+        numbers += [value for row in rows for value in row]
+    if not all(_is_number(value) for value in numbers):
+        raise LossError("layers are matrices of finite numbers")
+    return EntryNetwork.of(architecture, torch.tensor(numbers, dtype=torch.float64), record["scale"])
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300
 
 
 def _weight(path: str | os.PathLike[str], numbers: Any) -> Tensor | None:
     """The weights of the classes."""
     if numbers is None:
         return None
-    if not isinstance(numbers, list) or not all(type(n) in (int, float) and abs(n) < 1e300 for n in numbers):
+    if not isinstance(numbers, list) or not all(map(_is_number, numbers)):
         raise LossError(f"{str(path)!r} is damaged: 'weight' must be a list of numbers; received {numbers!r:.80}")
     return torch.tensor(numbers, dtype=torch.float64)
 

@@ -122,24 +122,9 @@ class SymbolicLoss(Loss):
                 weight=self.weight, reduction=self.reduction, ignore_index=self.ignore_index, inplace=self.inplace,
             )  # fmt: skip
             return stable.narrow(value, input)
-        outputs, sample_weights = stable.widen(input), None
-        if indices:
-            sample_weights = targets.sample_weights(input, target, self.ignore_index, self.weight)
-            left_out = (target == self.ignore_index).unsqueeze(stable.class_dimension(input))
-            target = targets.one_hot(input, target)
-            outputs = outputs.masked_fill(left_out, 0.0)  # so that NaN logits of ignored samples do no harm
-        values = compiled.entries.evaluate(leaves(self.kind, outputs, target), self.weights.to(outputs).unbind())
-        values = self._sum_over_outputs(values.expand(outputs.shape))
-        if self.weight is not None and not indices:
-            values = values * self._sum_over_outputs(target * targets.over_classes(self.weight, target))
-        return stable.narrow(targets.reduce(values, sample_weights, self.reduction), input)
-
-    def _sum_over_outputs(self, values: Tensor) -> Tensor:
-        if self.kind == "multiclass":
-            return values.sum(stable.class_dimension(values))
-        if self.kind == "regression" and values.ndim > 1:
-            return values.flatten(1).sum(1)
-        return values
+        return self.over_entries(
+            input, target, lambda z, y: compiled.entries.evaluate(leaves(self.kind, z, y), self.weights.to(z).unbind())
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_fixed": None}

@@ -10,6 +10,7 @@ import torch
 
 from symloss.errors import LossError
 from symloss.expression.expression import Expression
+from symloss.losses.network import EntryNetwork, LossFunction
 from symloss.losses.resolve import loss as resolve
 from symloss.plotting import surface
 
@@ -85,7 +86,7 @@ def loss_curves(
     is scaled to the mean slope of the loss (the factor is in the legend).
 
     Args:
-        loss: A loss with a formula; or its name, formula, `.json` file or run directory.
+        loss: A loss with a formula, or a loss network; or its name, formula, `.json` file or run directory.
         references: Losses to draw beside it. Default: cross-entropy, for regression the squared error.
         kind: `"multiclass"`, `"binary"` or `"regression"`. Default: that of the loss, `"multiclass"` for a formula.
         raw: Draw all values as they are.
@@ -94,7 +95,7 @@ def loss_curves(
         The figure.
 
     Raises:
-        LossError: If a loss cannot be used, or has no formula.
+        LossError: If a loss cannot be used, or is neither a formula nor a network.
     """
     from matplotlib import rc_context
 
@@ -175,9 +176,9 @@ def _grid(kind: str) -> tuple[tuple[float, ...], Tensor]:
     return (1.0, 0.0), torch.linspace(0.0, 1.0, _POINTS + 2, dtype=torch.float64)[1:-1]
 
 
-def _formula(module: nn.Module, kind: str) -> Expression:
-    expression = getattr(module, "expression", None)
-    if not isinstance(expression, Expression):
+def _formula(module: nn.Module, kind: str) -> LossFunction:
+    expression = getattr(module, "expression", None) or getattr(module, "network", None)
+    if not isinstance(expression, Expression | EntryNetwork):
         name = getattr(module, "name", None) or type(module).__name__
         raise LossError(f"{name} has no formula ℓ(y, f) for {kind} that could be drawn; choose a loss that has one")
     return expression
@@ -195,10 +196,10 @@ def _curve(given: Any, module: nn.Module, kind: str, targets: Sequence[float], x
     return Curve(_label(given, module, expression), torch.stack(values), torch.stack(slopes))
 
 
-def _label(given: Any, module: nn.Module, expression: Expression) -> str:
+def _label(given: Any, module: nn.Module, expression: LossFunction) -> str:
     name = getattr(module, "name", None)
-    if name:
-        return str(name)
+    if name or isinstance(expression, EntryNetwork):
+        return str(name or expression)
     text = str(expression.with_weights([float(f"{w:.3g}") for w in expression.weights]))
     return text if len(text) <= _LABEL else f"loss of {expression.size} nodes"
 

@@ -12,6 +12,8 @@ from symloss.evaluation.statistics import Estimate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_LABEL = 34  # characters of a name that a legend can hold
+
 
 def band(axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], label: str, dashes: str = "-") -> None:
     """The means as a line over x, the intervals as a band; what is not finite is left out."""
@@ -29,6 +31,26 @@ def bars(axes: Axes, estimates: Mapping[str, Estimate], colours: Sequence[str]) 
     axes.set_yticks(range(len(estimates)), list(estimates))
     axes.set_ylim(len(estimates) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
+
+
+def ratio_axis(axes: Axes) -> None:
+    """A logarithmic axis x of ratios about 1, with plain numbers, never narrower than from ½ to 2."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    low, high = min(low, 0.5), max(high, 2.0)
+    axes.set_xlim(low, high)
+    subs = (1, 2, 5) if high < 30 * low else (1, 3) if high < 1000 * low else (1,)
+    ticks = [m * 10.0**k for k in range(-9, 10) for m in subs if low <= m * 10.0**k <= high]
+    axes.set_xticks(ticks)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def short(name: str) -> str:
+    """A name that a legend can hold."""
+    return name if len(name) <= _LABEL else name[: _LABEL - 1] + "…"
 
 
 def training_steps(axes: Axes, steps: Sequence[int]) -> None:

@@ -50,7 +50,7 @@ def history(result: SearchResult) -> Figure:
         fitness.step(number, best, where="mid", color=style.BLUE, label="best so far")
         fitness.plot(number, median, "o", markersize=3, color=style.VERMILLION, label="median of the population")
         _decades(fitness, [*best, *median])
-        fitness.set_ylabel(f"{result.metric_name}\n(validation)")
+        fitness.set_ylabel(f"{result.metric_name}\n(validation)", parse_math=False)
         _bars(ended, number, {stage: [g.counts.get(stage, 0) for g in generations] for stage in STAGES}, ends)
         ended.set_ylabel("new candidates")
         spent = {stage: [g.seconds.get(stage, 0.0) for g in generations] for stage in TIMED}
@@ -92,11 +92,11 @@ def front(result: SearchResult) -> Figure:
         sizes, values = [c.complexity for c in result.front], [c.fitness for c in result.front]
         axes.step(sizes, values, where="post", color=style.BLUE, linewidth=1.0)
         axes.plot(sizes, values, "o", markersize=4, color=style.BLUE, label=f"Pareto front ({len(sizes)})")
-        label = f"pick: {pick.complexity} nodes, {result.metric_name} {pick.fitness:.3g}"
+        label = f"pick: {pick.complexity} {pick.unit}, {result.metric_name} {pick.fitness:.3g}"
         axes.plot(pick.complexity, pick.fitness, "*", markersize=11, color=style.VERMILLION, label=label)
         _decades(axes, [c.fitness for c in evaluated])
-        axes.set_xlabel("complexity (nodes of the formula)")
-        axes.set_ylabel(f"{result.metric_name} (validation)")
+        axes.set_ylabel(f"{result.metric_name} (validation)", parse_math=False)
+        axes.set_xlabel(f"complexity ({pick.unit} of the {'formula' if pick.unit == 'nodes' else 'network'})")
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         _legend(axes, 2)
@@ -141,9 +141,11 @@ def _decades(axes: Axes, values: list[float]) -> None:
 
 def _legend(axes: Axes, columns: int) -> None:
     """Above the panel, so that it hides nothing."""
-    axes.legend(
+    legend = axes.legend(
         loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, fontsize=7.5, columnspacing=1.2, handlelength=1.4
     )  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _bars(axes: Axes, x: list[int], rows: Mapping[str, Sequence[float]], colours: Sequence[str]) -> None:

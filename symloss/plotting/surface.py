@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from symloss.expression.expression import Expression
+from symloss.losses.network import LossFunction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ _SHOWN = (0.02, 0.98)  # quantiles between which the levels lie: what is beyond 
 _SAME = 1e-9  # of the largest slope
 
 
-def of_residual(expression: Expression) -> bool:
+def of_residual(expression: LossFunction) -> bool:
     """Whether ∂ℓ/∂f is the same at every target for one residual f − y, as far as float64 can tell."""
     y, r = torch.meshgrid(_line(9), _line(64), indexing="ij")
     _, slopes = _at(expression, y, y + r + 0.0137)  # not at 0, where losses have kinks
@@ -28,7 +28,7 @@ def of_residual(expression: Expression) -> bool:
     return not slopes.numel() or bool((slopes - slopes[:1]).abs().max() <= _SAME * slopes.abs().max())
 
 
-def draw(value: Axes, slope: Axes, expression: Expression, raw: bool) -> None:
+def draw(value: Axes, slope: Axes, expression: LossFunction, raw: bool) -> None:
     """Contours of ℓ(y, f) and of ∂ℓ/∂f over targets and predictions from −3 to 3; dotted: f = y.
 
     Args:
@@ -71,7 +71,7 @@ def _contours(axes: Axes, y: Tensor, f: Tensor, z: Tensor, colours: str, divergi
         lines.clabel(fmt="%.2g", fontsize=8)
 
 
-def _at(expression: Expression, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
+def _at(expression: LossFunction, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
     """Value and slope."""
     leaf = f.clone().requires_grad_()
     value = expression.evaluate(y, leaf, xp=torch)

@@ -10,7 +10,6 @@ from symloss.plotting import intervals
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LABEL = 34  # characters of a name that the legend can hold
 _DASHES = ("-", "--", "-.", ":")
 
 
@@ -39,7 +38,7 @@ def training_curves(curves: TrainingCurves) -> Figure:
         plain = FuncFormatter(lambda value, _: f"{value:g}")
         for number, name in enumerate(curves.values):
             found = curves.estimates(name)
-            label = name if len(name) <= _LABEL else name[: _LABEL - 1] + "…"
+            label = intervals.short(name)
             intervals.band(axes, curves.steps, found, f"{label}, rate {curves.rates[name]:.3g}", _DASHES[number % 4])
             means += [estimate.mean for estimate in found]
         if min(means) > 0:

@@ -27,8 +27,9 @@ _LARGEST = 256 * 2**20  # bytes of initial weights that a refinement holds at on
 
 
 def usable(workspace: Workspace) -> bool:
-    """Whether the compiled loops can train the networks of this workspace."""
-    return isinstance(workspace.network, DenseNetwork) and runs_on(workspace.device, workspace.dtype)
+    """Whether the compiled loops can train the networks of this workspace, on its data as they are."""
+    plain = isinstance(workspace.network, DenseNetwork) and workspace.task.augment is None
+    return plain and runs_on(workspace.device, workspace.dtype)
 
 
 def refinable(workspace: Workspace, steps: int) -> bool:

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from symloss.expression.expression import Expression
+from symloss.losses.network import EntryNetwork
 from symloss.population.compiled import CompiledObjective, compilable
 from symloss.population.forest import Forest
+from symloss.population.network_objective import NetworkObjective
 from symloss.population.predictions import Kind, prediction_product
 
 
@@ -85,11 +87,11 @@ class TorchObjective:
         return at_target + others.weight_gradient(tangent.scatter(1, index, 0.0))
 
 
-Objective = TorchObjective | CompiledObjective
+Objective = TorchObjective | CompiledObjective | NetworkObjective
 
 
 def make_objective(
-    expressions: Sequence[Expression],
+    expressions: Sequence[Expression] | Sequence[EntryNetwork],
     kind: Kind,
     *,
     indices: bool,
@@ -98,7 +100,11 @@ def make_objective(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> Objective:
-    """The fastest objective that can take these expressions; arguments as in `TorchObjective`."""
-    if compilable(expressions, device, dtype):
-        return CompiledObjective(expressions, kind, indices=indices, freeze=freeze, dtype=dtype)
-    return TorchObjective(expressions, kind, indices=indices, freeze=freeze, shared=shared, dtype=dtype, device=device)
+    """The fastest objective that takes these losses, all formulas or all networks; arguments as in `TorchObjective`."""
+    networks = [e for e in expressions if isinstance(e, EntryNetwork)]
+    if networks:
+        return NetworkObjective(networks, kind, indices=indices, freeze=freeze, dtype=dtype, device=device)
+    formulas = [e for e in expressions if isinstance(e, Expression)]
+    if compilable(formulas, device, dtype):
+        return CompiledObjective(formulas, kind, indices=indices, freeze=freeze, dtype=dtype)
+    return TorchObjective(formulas, kind, indices=indices, freeze=freeze, shared=shared, dtype=dtype, device=device)

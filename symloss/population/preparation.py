@@ -11,7 +11,7 @@ from symloss.expression.parsing import parse
 from symloss.population import dense
 from symloss.population.compiled import CompiledObjective
 from symloss.population.networks import DenseNetwork
-from symloss.population.plane import plane_cross_entropy, plane_outputs
+from symloss.population.plane import DensePlane, plane_cross_entropy
 from symloss.population.training import Sgd, Workspace, train
 from symloss.tasks.task import Task
 
@@ -32,8 +32,10 @@ def compile_loops(dtype: torch.dtype) -> None:
     dense.descend(objective, f, y[:4], 1, 1e-2)
     network = DenseNetwork.recognise(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)))
     assert network is not None
-    first, rest = torch.ones(2, 2, 8, dtype=dtype), [torch.ones(1, 2, 2, dtype=dtype), torch.ones(1, 2, dtype=dtype)]
-    plane_cross_entropy(plane_outputs(network, first, torch.ones(1, 1, dtype=dtype), rest), y)
+    first, rest = torch.ones(2, 2, 8, dtype=dtype), [torch.ones(2, 2, 2, dtype=dtype), torch.ones(2, 2, dtype=dtype)]
+    plane, c = DensePlane(network, first, rest), torch.ones(1, 1, dtype=dtype)
+    plane.cross_entropy(c, y)
+    plane_cross_entropy(plane.outputs(c), y)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import RLock
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from symloss.expression.expression import Expression
+from symloss.losses.network import EntryNetwork
 from symloss.population import dense
 from symloss.population.compiled import CompiledObjective
 from symloss.population.functional import Parameters
@@ -183,13 +185,26 @@ class Workspace:
 
     def pick(self, split: Any, index: Tensor) -> tuple[Tensor, Tensor]:
         """Samples x [B, ...] and targets: class indices [B], or [C, B]."""
-        return split.x.index_select(0, index), self.target(split.y.index_select(0, index))
+        return self.inputs(split, index), self.target(split.y.index_select(0, index))
+
+    def inputs(self, split: Any, index: Tensor) -> Tensor:
+        """Samples x [B, ...]; those of the training part with the changes that the task makes to them.
+
+        The changes follow from the indices of the batch alone, and so are the same for every candidate and worker.
+        """
+        x: Tensor = split.x.index_select(0, index)
+        if split is not self.train or self.task.augment is None:
+            return x
+        seed = zlib.crc32(index.cpu().numpy().tobytes())
+        return self.task.augment(x, torch.Generator().manual_seed(seed))
 
     def target(self, y: Tensor) -> Tensor:
         """Targets as the engine has them: class indices [B], or [C, B]."""
         return y if self.indices else y.t().contiguous()
 
-    def objective(self, expressions: Sequence[Expression], *, freeze: bool, shared: bool = False) -> Objective:
+    def objective(
+        self, expressions: Sequence[Expression] | Sequence[EntryNetwork], *, freeze: bool, shared: bool = False
+    ) -> Objective:
         """The losses of `expressions` on this task."""
         return make_objective(
             expressions, self.kind, indices=self.indices, freeze=freeze, shared=shared,
@@ -209,7 +224,7 @@ class Workspace:
         """Initial parameters of the models of these seeds, each as one row: [seeds, total]."""
         return self._starts.get(tuple(seeds), lambda: torch.stack([dense.row(self.initial(seed)) for seed in seeds]))
 
-    def loss_gradient(self, expressions: Sequence[Expression]) -> LossGradient:
+    def loss_gradient(self, expressions: Sequence[Expression] | Sequence[EntryNetwork]) -> LossGradient:
         """Gradient of the expressions' losses at the logits, with their own weights."""
         return LossGradient(self.objective(expressions, freeze=True), self.kind)
 

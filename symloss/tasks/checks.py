@@ -42,6 +42,26 @@ def check_splits(task: Task) -> None:
         )
 
 
+def check_augmentation(task: Task) -> None:
+    """The augmentation, if there is one, keeps the shape and type of a batch and repeats with its generator.
+
+    Raises:
+        TaskError: If not.
+    """
+    if task.augment is None:
+        return
+    x = task.train.x[:3]
+    try:
+        changed, again = (task.augment(x.clone(), torch.Generator().manual_seed(0)) for _ in range(2))
+    except Exception as error:
+        raise TaskError(f"augment failed on inputs of shape {list(x.shape)}: {carried(error)}") from error
+    if not isinstance(changed, torch.Tensor) or (changed.shape, changed.dtype) != (x.shape, x.dtype):
+        got = f"{changed.dtype} {list(changed.shape)}" if isinstance(changed, torch.Tensor) else type(changed).__name__
+        raise TaskError(f"augment must return inputs like those it gets, {x.dtype} {list(x.shape)}; received {got}")
+    if not torch.equal(changed, again):
+        raise TaskError("augment gave two results for one state of its generator; draw from that generator alone")
+
+
 def check_model(task: Task) -> int:
     """The model is a factory of fresh, reproducible modules whose outputs fit the task.
 

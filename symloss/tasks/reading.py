@@ -10,13 +10,20 @@ import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from symloss.errors import TaskError
-from symloss.tasks.splits import Split
+from symloss.tasks.splits import Samples, Split
 
 Data = Split | Dataset[Any] | tuple[Any, Any]
 """Data of one part: a pair (X, y), a torch `Dataset` of such pairs, or a `Split`."""
 
 
-def read_split(data: Data, part: str, kind: str, tokens: bool = False, dtype: torch.dtype = torch.float32) -> Split:
+def read_split(
+    data: Data,
+    part: str,
+    kind: str,
+    tokens: bool = False,
+    dtype: torch.dtype = torch.float32,
+    bytes_stay: bool = False,
+) -> Split:
     """Copy one part of a task's data into memory and check it.
 
     Args:
@@ -25,6 +32,7 @@ def read_split(data: Data, part: str, kind: str, tokens: bool = False, dtype: to
         kind: "multiclass", "binary" or "regression".
         tokens: Whether X holds integer tokens, which stay int64.
         dtype: Precision of everything that is not an index.
+        bytes_stay: Whether inputs of uint8 stay so.
 
     Returns:
         The split; its targets are int64 **[N]** or soft **[N, C]** for multiclass, **[N, 1]** otherwise.
@@ -44,7 +52,10 @@ def read_split(data: Data, part: str, kind: str, tokens: bool = False, dtype: to
         raise TaskError(f"{part} inputs must have shape [N, features, ...]; received {list(x.shape)}")
     _require_finite(y, f"{part} labels")
     y = y if y.is_floating_point() else y.to(torch.int64)
-    x = _tokens(x, part) if tokens else x.to(dtype)
+    if tokens:
+        x = _tokens(x, part)
+    elif not (bytes_stay and x.dtype == torch.uint8):
+        x = x.to(dtype)
     _require_finite(x, f"{part} inputs")
     y = _targets(y, part, kind, dtype)
     _require_finite(y, f"{part} labels")
@@ -168,7 +179,7 @@ def carried(error: BaseException) -> str:
     return text if len(text) <= 300 else text[:297] + "..."
 
 
-def class_count(splits: Iterable[Split], classes: int | None) -> int:
+def class_count(splits: Iterable[Split | Samples], classes: int | None) -> int:
     """Number of classes C: as declared, else the width of soft targets or one more than the largest label.
 
     Raises:

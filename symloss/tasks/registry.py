@@ -1,23 +1,24 @@
-"""Tasks by name: one record per data set, built-in or the user's own."""
+"""Data sets by name: one record for each, built-in or the user's own."""
 
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from symloss.errors import TaskError
-from symloss.tasks.models import ModelFactory, unknown
-from symloss.tasks.reading import carried, class_count, read_split
-from symloss.tasks.splits import Split, split_indices, standardise
-from symloss.tasks.task import KINDS, Task
+from symloss.tasks.architectures.sizes import unknown
+from symloss.tasks.reading import carried, read_split
+from symloss.tasks.splits import Samples
+from symloss.tasks.task import KINDS
 
-Loader = Callable[[], tuple[Any, Any]]
+Loader = Callable[..., tuple[Any, Any] | Samples]
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,19 @@ class DataSet:
 
     Args:
         name: Name for `load_task`.
-        loader: Function without arguments that returns inputs **[N, ...]** and targets **[N]**, not split, not scaled.
+        loader: Function that returns inputs **[N, ...]** and targets **[N]**, not split, not scaled; or `Samples`,
+            which can say which samples are the official test part and which belong together. It has no arguments; if
+            there is a folder, that is its first.
         kind: "multiclass", "binary" or "regression".
         samples: Number of samples N, if known beforehand.
         shape: Shape of one sample's inputs, if known beforehand.
         classes: Number of classes, if known beforehand.
         source: Where the data come from, in words.
         package: Package that must be importable; empty if none.
-        install: The one command that brings it.
+        install: The one command that brings the data; for data of the user's own, what the folder must hold.
         tokens: Whether inputs are integer tokens: they stay as they are.
+        folder: Directory that the loader reads unless the user gives another; empty if the user must give one, None if
+            the loader reads none.
     """
 
     name: str
@@ -47,29 +52,63 @@ class DataSet:
     package: str = ""
     install: str = ""
     tokens: bool = False
+    folder: str | None = None
 
     @property
     def present(self) -> bool:
-        """Whether the data can be loaded, found without importing anything."""
-        return not self.package or importlib.util.find_spec(self.package) is not None
+        """Whether the data can be loaded by name alone, found without importing anything."""
+        here = not self.package or importlib.util.find_spec(self.package) is not None
+        return here and (self.folder is None or (self.folder != "" and Path(self.folder).is_dir()))
 
-    def load(self) -> Split:
-        """All samples in float64, checked, before any split or scaling.
+    def load(self, root: str | None = None, **options: Any) -> Samples:
+        """All samples, checked, before any split or scaling: in float64, bytes and tokens as they are.
+
+        Args:
+            root: Directory to read, for data sets that are read from one.
+            **options: Options of the loader.
 
         Raises:
-            TaskError: If the package is absent, the loader fails or the data cannot be used.
+            TaskError: If the data are absent, the loader fails or the data cannot be used.
         """
-        if not self.present:
-            raise TaskError(
-                f"task {self.name!r} needs the package {self.package}, which is absent; run: {self.install}"
-            )
         try:
-            data = self.loader()
+            data = self.loader(*self._folder(root), **self._known(options))
         except TaskError:
             raise
         except Exception as error:
             raise TaskError(f"the data of task {self.name!r} cannot be loaded: {carried(error)}") from error
-        return read_split(data, self.name, self.kind, self.tokens, torch.float64)
+        samples = data if isinstance(data, Samples) else None
+        pair = (data.x, data.y) if isinstance(data, Samples) else data
+        read = read_split(pair, self.name, self.kind, self.tokens, torch.float64, bytes_stay=True)
+        return replace(samples, x=read.x, y=read.y) if samples else Samples(read.x, read.y)
+
+    def _folder(self, root: str | None) -> tuple[Path, ...]:
+        """The directory to read, which exists; none if there is none to read."""
+        if self.package and importlib.util.find_spec(self.package) is None:
+            raise TaskError(
+                f"task {self.name!r} needs the package {self.package}, which is absent; run: {self.install}"
+            )
+        if self.folder is None:
+            if root is not None:
+                raise TaskError(f"task {self.name!r} is not read from a directory; leave root={root!r:.200} out")
+            return ()
+        if root is None and self.folder == "":
+            raise TaskError(
+                f"task {self.name!r} is read from a directory of yours ({self.install}); "
+                "give it with root=... (--data DIR)"
+            )
+        path = Path(self.folder if root is None else root)
+        if not path.is_dir():
+            if root is None:
+                raise TaskError(f"task {self.name!r} needs {path}, which is absent; run: {self.install}")
+            raise TaskError(f"there is no directory {str(path)!r:.200} to read task {self.name!r} from")
+        return (path,)
+
+    def _known(self, options: dict[str, Any]) -> dict[str, Any]:
+        known = list(inspect.signature(self.loader).parameters) if options else []
+        for option in options:
+            if option not in known[self.folder is not None :]:
+                raise TaskError(f"task {self.name!r} has no option {option!r}; leave it out")
+        return options
 
 
 _DATA_SETS: dict[str, DataSet] = {}
@@ -87,6 +126,7 @@ def register(
     package: str = "",
     install: str = "",
     tokens: bool = False,
+    folder: str | None = None,
 ) -> DataSet:
     """Make a data set available to `load_task` under a name.
 
@@ -107,7 +147,7 @@ def register(
         raise unknown("kind of task", kind, KINDS)
     if not callable(loader):
         raise TaskError(f"a loader is a function without arguments that returns (X, y); received {loader!r}")
-    record = DataSet(name, loader, kind, samples, shape, classes, source, package, install, tokens)
+    record = DataSet(name, loader, kind, samples, shape, classes, source, package, install, tokens, folder)
     _DATA_SETS[name] = record
     return record
 
@@ -118,7 +158,7 @@ def unregister(name: str) -> None:
     Raises:
         TaskError: If there is none of that name.
     """
-    _find(name)
+    find(name)
     del _DATA_SETS[name]
 
 
@@ -132,58 +172,12 @@ def describe() -> list[DataSet]:
     return [_DATA_SETS[name] for name in names()]
 
 
-def load_task(name: str, model: str | Callable[[], nn.Module] = "mlp", seed: int = 0, **model_options: Any) -> Task:
-    """A task on real data, by name.
-
-    Splits are 60 % training, 20 % validation, 20 % test, stratified and without a shared input. Inputs are standardised
-    with the mean and deviation of the training part, per column or per image channel. So are regression targets: the
-    mean squared error is in units of the training targets' variance, 1 for a model that always predicts their mean.
-
-    Args:
-        name: One of `names()`.
-        model: "linear", "mlp" or "lenet5", or a function without arguments that builds a new `nn.Module`.
-        seed: Seed of the split; models are seeded apart, by `Task.new_model`.
-        **model_options: Options of the named model, such as `hidden=(64, 64)`.
-
-    Returns:
-        The task, in memory, float32, on the CPU.
+def find(name: str) -> DataSet:
+    """The record of a name.
 
     Raises:
-        TaskError: If a name or option is unknown, the data are absent, or the model does not fit them.
+        TaskError: If there is none.
     """
-    data_set = _find(name)
-    data = data_set.load()
-    declared = data_set.classes if data_set.kind == "multiclass" else None
-    outputs = class_count([data], declared) if data_set.kind == "multiclass" else 1
-    if isinstance(model, str):
-        factory: Callable[[], nn.Module] = ModelFactory(model, tuple(data.x.shape[1:]), outputs, model_options)
-    elif model_options:
-        raise TaskError(f"options such as {next(iter(model_options))} belong to models by name, not to {model!r}")
-    else:
-        factory = model
-    splits = _prepare(data, data_set, seed)
-    task = Task(factory, *splits, data_set.kind, name, classes=declared, tokens=data_set.tokens)
-    if isinstance(model, str):
-        task.recipe = {"name": name, "model": model, "seed": seed, "model_options": dict(model_options)}
-    return task
-
-
-def _prepare(data: Split, data_set: DataSet, seed: int) -> tuple[Split, Split, Split]:
-    """Split, then standardise with statistics of the training part."""
-    parts = split_indices(data.x.numpy(), data.y.numpy(), data_set.kind, seed)
-    indices = [torch.from_numpy(part) for part in parts]
-    if any(len(part) == 0 for part in parts):
-        raise TaskError(f"{len(data)} samples are too few for three splits of task {data_set.name!r}; give more")
-    xs, ys = tuple(data.x[i] for i in indices), tuple(data.y[i] for i in indices)
-    if not data_set.tokens:
-        xs = standardise(*xs)
-    if data_set.kind == "regression":
-        ys = standardise(*ys)
-    train, valid, test = map(Split, xs, ys)
-    return train, valid, test
-
-
-def _find(name: str) -> DataSet:
     if name not in _DATA_SETS:
         raise unknown("task", name, names())
     return _DATA_SETS[name]

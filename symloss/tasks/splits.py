@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,26 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 VALIDATION_SHARE = TEST_SHARE = 0.2
 """Shares of the samples; the rest is for training."""
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """All samples of a data set, before any split or scaling.
+
+    Args:
+        x: Inputs **[N, ...]**; bytes (uint8) may stay bytes.
+        y: Targets **[N]**.
+        test: Whether a sample is in the official test part **[N]**; None where there is none.
+        groups: Number of the group that a sample belongs to **[N]**: none of them is in two parts. None without groups.
+    """
+
+    x: Any
+    y: Any
+    test: Array | None = None
+    groups: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,20 +64,28 @@ def _to(tensor: torch.Tensor, device: torch.device | str | None, dtype: torch.dt
     return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
 
 
-def split_indices(x: Array, y: Array, kind: str, seed: int) -> tuple[Array, Array, Array]:
+def split_indices(
+    x: Array, y: Array, kind: str, seed: int, test: Array | None = None, groups: Array | None = None
+) -> tuple[Array, Array, Array]:
     """Seeded, stratified indices of the training (60 %), validation (20 %) and test (20 %) samples.
 
     Classes are split one by one; regression targets within up to ten groups of neighbouring targets. Samples
     with identical inputs stay together, so that no input is in two parts. The indices come shuffled.
+
+    Where the test samples are given, they are all of the test part, and validation takes 20 % of the others. Where
+    groups are given, whole groups are split instead of classes. Samples whose inputs are also in a later part are
+    then left out: training gives way to validation, and both to test.
 
     Args:
         x: Inputs **[N, ...]**.
         y: Targets **[N]**, **[N, 1]** or soft targets **[N, C]**.
         kind: "multiclass", "binary" or "regression".
         seed: Everything random follows from it; the same split in every process.
+        test: Whether a sample is in the official test part **[N]**.
+        groups: Number of the group that a sample belongs to **[N]**.
 
     Returns:
-        Three disjoint index arrays that together hold each of 0 ... N − 1 once.
+        Three disjoint index arrays; without `test` and `groups` they hold each of 0 ... N − 1 once.
 
     Raises:
         TaskError: If the seed is not a whole number of at least 0.
@@ -64,18 +93,23 @@ def split_indices(x: Array, y: Array, kind: str, seed: int) -> tuple[Array, Arra
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise TaskError(f"the seed of a split is a whole number of at least 0; received {seed!r}")
     generator = np.random.default_rng(int(seed))
-    first = _first_identical(x)
-    distinct = np.unique(first)
-    strata = _strata(np.asarray(y)[distinct], kind)
+    identical = _first_identical(x)
+    first = identical if groups is None else _first_identical(groups[:, None])
+    official = np.zeros(len(x), dtype=bool) if test is None else test
+    distinct = np.unique(first[~official])
+    stratum_of = strata(np.asarray(y)[distinct], kind) if groups is None else np.zeros(len(distinct))
     part = np.zeros(len(x), dtype=np.int64)
-    for stratum in np.unique(strata):
-        members = generator.permutation(distinct[strata == stratum])
+    for stratum in np.unique(stratum_of):
+        members = generator.permutation(distinct[stratum_of == stratum])
         least = int(len(members) >= 3)
         valid = max(least, round(VALIDATION_SHARE * len(members)))
-        test = max(least, round(TEST_SHARE * len(members)))
+        tested = max(least, round(TEST_SHARE * len(members))) if test is None else 0
         part[members[:valid]] = 1
-        part[members[valid : valid + test]] = 2
-    part = part[first]
+        part[members[valid : valid + tested]] = 2
+    part = np.where(official, 2, part[first])
+    latest = np.zeros(len(x), dtype=np.int64)
+    np.maximum.at(latest, identical, part)
+    part[part < latest[identical]] = -1
     train, valid_, test_ = (generator.permutation(np.flatnonzero(part == k)) for k in range(3))
     return train, valid_, test_
 
@@ -84,10 +118,11 @@ def _first_identical(x: Array) -> Array:
     """For each sample the index of the first one with the same inputs **[N]**."""
     seen: dict[bytes, int] = {}
     rows = np.ascontiguousarray(x) + 0  # turns -0.0 into 0.0
-    return np.array([seen.setdefault(row.tobytes(), i) for i, row in enumerate(rows)], dtype=np.int64)
+    keys = (hashlib.blake2b(row, digest_size=16).digest() for row in rows)
+    return np.array([seen.setdefault(key, i) for i, key in enumerate(keys)], dtype=np.int64)
 
 
-def _strata(y: Array, kind: str) -> Array:
+def strata(y: Array, kind: str) -> Array:
     """A stratum for each sample **[N]**: its class, or the group of its rank among the regression targets."""
     if y.ndim == 2 and y.shape[1] > 1:
         return np.asarray(y.argmax(axis=1))

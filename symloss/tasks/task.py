@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from itertools import chain
 from typing import Any
 
@@ -14,8 +15,9 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from symloss.errors import TaskError
-from symloss.tasks.checks import check_model, check_splits
-from symloss.tasks.models import seeded, unknown
+from symloss.tasks.architectures.sizes import unknown
+from symloss.tasks.checks import check_augmentation, check_model, check_splits
+from symloss.tasks.models import seeded
 from symloss.tasks.reading import Data, class_count, read_split
 from symloss.tasks.splits import Split
 
@@ -36,6 +38,8 @@ class Task:
         name: How reports call the task.
         classes: Number of classes C of a multiclass task; needed only where some do not occur in the data.
         tokens: Whether X holds integer tokens (for embeddings), which stay int64; all other inputs become float32.
+        augment: Random changes of training batches, called with inputs **[B, ...]** and a `torch.Generator` on the CPU
+            from which alone it draws; what is measured is never changed. It must pickle for several workers.
 
     Attributes:
         outputs: C for multiclass, else 1.
@@ -60,12 +64,13 @@ class Task:
         *,
         classes: int | None = None,
         tokens: bool = False,
+        augment: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
     ) -> None:
         if kind not in KINDS:
             raise unknown("kind of task", kind, KINDS)
         if classes is not None and (kind != "multiclass" or not isinstance(classes, int) or classes < 2):
             raise TaskError(f"classes is a whole number from 2 on, for multiclass tasks; received {classes!r} ({kind})")
-        self.model, self.kind, self.name = model, kind, name
+        self.model, self.kind, self.name, self.augment = model, kind, name, augment
         self.recipe: dict[str, Any] | None = None
         self.classes_declared = classes is not None
         self.train = read_split(train, "training", kind, tokens)
@@ -76,6 +81,7 @@ class Task:
         if kind == "multiclass":
             self.classes = class_count(self._splits().values(), classes)
         check_splits(self)
+        check_augmentation(self)
         self.outputs: int = self.classes if kind == "multiclass" and self.classes else 1
         self.parameters = check_model(self)
 
@@ -178,6 +184,9 @@ class Task:
         structure = [type(module).__qualname__ for module in model.modules()]
         shapes = [(name, list(parameter.shape)) for name, parameter in model.named_parameters()]
         digest = hashlib.sha256(repr((self.name, self.kind, self.outputs, structure, shapes)).encode())
+        if self.augment is not None:
+            known = is_dataclass(self.augment)
+            digest.update((repr(self.augment) if known else getattr(self.augment, "__qualname__", "")).encode())
         for part, split in self._splits().items():
             for tensor in (split.x, split.y):
                 tensor = tensor.float() if tensor.is_floating_point() else tensor

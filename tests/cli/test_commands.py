@@ -19,9 +19,11 @@ import pytest
 
 import symloss as sl
 from symloss.cli import (
+    compare,
     discover,
     draw,
     evaluate,
+    explain,
     landscape,
     latex,
     losses,
@@ -34,12 +36,17 @@ from symloss.cli import (
 )
 from symloss.cli.arguments import read_settings
 from symloss.cli.main import app
+from symloss.discovery.methods import METHODS
 from symloss.discovery.result import GenerationEvent, SearchResult
 from symloss.discovery.settings import Settings
 from symloss.evaluation import fit
 from tests.cli.conftest import SMALL, Cli
+from tests.tasks.sources.formats import write_images
 
-MODULES = (discover, resume, show, evaluate, simplify, latex, draw, plot, smoothing, landscape, tasks, losses)
+MODULES = (
+    discover, resume, show, evaluate, compare, explain, simplify, latex, draw, plot, smoothing, landscape, tasks,
+    losses,
+)  # fmt: skip
 
 
 class TestHelp:
@@ -85,6 +92,33 @@ class TestDiscover:
         assert "symloss show 'my run'" in out
         assert result.best.loss.expression == sl.load(tmp_path / "my run" / "best.json").expression
 
+    @pytest.mark.parametrize("method", [name for name in METHODS if name != "evomal"])
+    def test_baselines_are_runs_like_others(self, cli: Cli, tmp_path: Path, method: str) -> None:
+        assert method in cli("discover", "--help").out
+        words = ("--method", method, "--generations", "1", "--seed", "1", "--out", "b", *SMALL)
+        status, out, _ = cli("discover", "wine", *words)
+        assert status == 0
+        assert out.startswith(f"{method} on wine: 1 generations")
+        assert cli("resume", "b", "--generations", "2").status == 0
+        status, out, _ = cli("show", "b")
+        assert out.startswith(str(sl.load_run(tmp_path / "b")))
+        assert (status, f"{method} on wine: 2 generations" in out) == (0, True)
+        assert cli("plot", "b", "--out", "p.png").status == 0
+        assert cli("evaluate", "b", "--seeds", "2", "--steps", "5", "--no-tune").status == 0
+        assert cli("smoothing", "b").status == 0
+
+    def test_a_network_is_shown_for_what_it_is(self, cli: Cli) -> None:
+        words = ("--method", "ml3", "--generations", "1", "--population", "2", "--out", "b", *SMALL[2:])
+        assert cli("discover", "wine", *words).status == 0
+        shown = cli("show", "b").out
+        assert "pick in full: network 2-50-50-1 (relu, softplus) after 3 meta-steps\nits weights are in best" in shown
+        out = cli("show", "b/best.json").out
+        assert out.startswith(
+            "formula: none; it is a network 2-50-50-1 (relu, softplus)\nkind: multiclass\nsize: 2650 w"
+        )
+        for command in ("simplify b", "latex b", "draw b --out t.png"):
+            assert cli(*command.split()) == (2, "", "error: b has no formula ℓ(y, f); choose a loss that has one\n")
+
     def test_directories_are_numbered(self, cli: Cli, tmp_path: Path) -> None:
         for _ in range(2):
             assert cli("discover", "wine", "--generations", "1", "--seed", "1", *SMALL).status == 0
@@ -100,7 +134,8 @@ class TestDiscover:
         monkeypatch.setattr("symloss.discovery.runs.discover", record)
         words = (
             "discover wine --model mlp --model-option hidden=7,5 --model-option activation=tanh --split-seed 3 --out o "
-            "--overwrite --jobs 2 --time-limit 9.5 --target-fitness -0.25 --device cpu --population 8 --generations 3 "
+            "--method gp-lfl --overwrite --jobs 2 --time-limit 9.5 --target-fitness -0.25 --device cpu "
+            "--population 8 --generations 3 "
             "--seed 4 --guess -y*log(f) --guess square(y-f) --inherit-weights --chunk-size 5 --no-refine "
             "--inner-steps 2 --learning-rate 0.3 --momentum 0.9 --scale-free --set nesterov=true "
             "--set initial-depth=1,3 --set rejection_steps=none --set time_limit=7"
@@ -110,6 +145,7 @@ class TestDiscover:
         assert callable(seen.pop("progress"))
         assert [str(guess) for guess in map(sl.parse, seen.pop("guesses"))] == ["-1.0*y*log(f)", "square(y - f)"]
         assert (seen.pop("out"), seen.pop("overwrite"), seen.pop("n_jobs")) == (Path("o"), True, 2)
+        assert seen.pop("method") == "gp-lfl"
         changed = Settings(
             population_size=8, generations=3, seed=4, inherit_weights=True, chunk_size=5, refine=False, inner_steps=2,
             learning_rate=0.3, momentum=0.9, nesterov=True, scale_free=True, initial_depth=(1, 3), target_fitness=-0.25,
@@ -118,14 +154,60 @@ class TestDiscover:
         assert Settings(**seen) == changed
         assert task.identity() == sl.load_task("wine", "mlp", 3, hidden=(7, 5), activation="tanh").identity()
 
+    def test_every_option_of_a_task_reaches_it(
+        self, cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        seen: list[sl.Task] = []
+        monkeypatch.setattr("symloss.discovery.runs.discover", lambda task, **o: seen.append(task) or sl.load_run(run))
+        words = (
+            "--split-seed 2 --train-samples 60 --valid-samples 20 --imbalance 2 --label-noise 0.25 --clean-validation "
+            "--model linear"
+        )
+        assert cli("discover", "wine", *words.split()).status == 0
+        expected = sl.load_task(
+            "wine", "linear", 2, train_samples=60, valid_samples=20, imbalance=2.0, label_noise=0.25,
+            clean_validation=True,
+        )  # fmt: skip
+        write_images(tmp_path / "pictures")
+        assert cli("discover", "images", "--data", "pictures", "--image-size", "9", "--augment", "flip").status == 0
+        other = sl.load_task("images", root=tmp_path / "pictures", image_size=9, augment="flip")
+        (tmp_path / "t.csv").write_text("".join(f"{i % 7},{i % 2},{i % 5}\n" for i in range(200)))
+        assert cli("discover", "t.csv", "--target", "2", "--kind", "regression").status == 0
+        third = sl.load_task(tmp_path / "t.csv", target="2", kind="regression")
+        assert [task.identity() for task in seen] == [task.identity() for task in (expected, other, third)]
+        assert [task.recipe for task in seen] == [task.recipe for task in (expected, other, third)]
+
+    def test_a_run_on_a_file_is_resumed_and_evaluated_from_anywhere(
+        self, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "houses.csv").write_text(
+            "a,b,y\n" + "".join(f"{i % 7},{i % 5},{(i * i) % 11}.5\n" for i in range(90))
+        )
+        words = "discover houses.csv --train-samples 30 --generations 1 --seed 1 --model linear"
+        assert cli(*words.split(), *SMALL).status == 0
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        directory = str(tmp_path / "runs" / "houses")
+        assert cli("resume", directory, "--generations", "2").status == 0
+        assert "houses" in cli("evaluate", directory, "--seeds", "2", "--steps", "3").out
+        (tmp_path / "houses.csv").write_text((tmp_path / "houses.csv").read_text() + "1,1,1.5\n")
+        answer = cli("resume", directory, "--generations", "3")
+        assert answer.status == 2
+        assert "the task is not that of" in answer.err
+        (tmp_path / "houses.csv").unlink()
+        answer = cli("evaluate", directory)
+        assert answer.status == 2
+        assert "there is no file" in answer.err
+
     def test_defaults_are_those_of_the_library(self, cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         seen: dict[str, Any] = {}
 
         def record(
-            task: sl.Task, out: Path, guesses: Any, n_jobs: int, overwrite: bool, progress: Any, **options: Any
-        ) -> SearchResult:
+            task: sl.Task, method: str, out: Path, guesses: Any, n_jobs: int, overwrite: bool, progress: Any,
+            **options: Any,
+        ) -> SearchResult:  # fmt: skip
             seen.update(options)
-            assert (tuple(guesses), n_jobs, overwrite) == ((), 1, False)
+            assert (method, tuple(guesses), n_jobs, overwrite) == ("evomal", (), 1, False)
             return sl.load_run(run)
 
         monkeypatch.setattr("symloss.discovery.runs.discover", record)
@@ -293,6 +375,29 @@ class TestFormulas:
         assert cli("latex", str(run)).out == cli("latex", str(run / "best.json")).out == expression.latex() + "\n"
         assert cli("latex", "huber").out.strip() == sl.losses.get("huber").expression.latex()
 
+    def test_parts_of_a_run(self, cli: Cli, run: Path) -> None:
+        result = sl.load_run(run)
+        assert cli("latex", str(run), "--front").out == result.latex() + "\n"
+        steps = cli("latex", str(run), "--derivation").out
+        assert steps.startswith("\\begin{align*}\n")
+        assert r"\ell(1, f)" in cli("latex", "abs(log(2*y*f))", "--kind", "multiclass", "--derivation").out
+
+    def test_document(self, cli: Cli, run: Path, tmp_path: Path) -> None:
+        status, out, _ = cli("latex", str(run), "--document", "--seconds", "0", "--out", "paper")
+        assert status == 0
+        files = [Path(line.removeprefix("wrote ")) for line in out.splitlines()]
+        assert sorted(files) == sorted(Path("paper").iterdir())
+        assert files[0] == Path("paper/loss.tex")
+        assert len(files) == 5
+        status, out, err = cli("latex", str(run), "--document", "--seconds", "0", "--out", "paper")
+        assert (status, out) == (2, "")
+        assert "exists" in err
+        assert cli("latex", str(run), "--document", "--seconds", "0", "--out", "paper", "--overwrite").status == 0
+        assert cli("latex", "focal", "--document", "--seconds", "0").out.startswith(
+            "wrote loss.tex\nwrote loss-curves.pdf\n"
+        )
+        assert cli("latex", str(run / "best.json"), "--document", "--seconds", "0").out.startswith("wrote best.tex\n")
+
 
 class TestPictures:
     def test_draw(self, cli: Cli, tmp_path: Path) -> None:
@@ -368,6 +473,22 @@ class TestEvaluate:
         assert status == 0
         assert "test samples of wine" in out
 
+    def test_transfer_to_another_task_and_model(self, cli: Cli, run: Path, tmp_path: Path) -> None:
+        words = ("--task", "digits", "--model", "linear", "--seeds", "2", "--steps", "5", "--out", "e.json")
+        status, out, err = cli("evaluate", str(run), *words)
+        assert (status, err) == (0, "")
+        assert "test samples of digits" in out
+        line = f"{run}: found by evomal on wine (mlp), trained with here on digits (linear): a transfer"
+        assert out.splitlines().count(line) == 1
+        written = json.loads((tmp_path / "e.json").read_text())
+        assert written["transfers"] == [line]
+        assert written["rows"][0]["formula"] == str(sl.load(run / "best.json").expression)
+        assert (
+            "found by evomal on wine (mlp), trained with here on wine (mlp, split seed 1)"
+            in cli("evaluate", str(run), "--task", "wine", "--split-seed", "1", *self.OPTIONS[:4]).out
+        )
+        assert "a transfer" not in cli("evaluate", str(run), *self.OPTIONS[:4]).out
+
     def test_tuning_is_optional(self, cli: Cli) -> None:
         assert (
             "only tuned cross-entropy was tuned"
@@ -375,16 +496,110 @@ class TestEvaluate:
         )
 
 
+class TestExplain:
+    WORDS = ("--seeds", "2", "--steps", "5")
+
+    def test_one_page_a_picture_and_numbers(self, cli: Cli, tmp_path: Path) -> None:
+        words = ("abs(log(1.2*y*f))", "--task", "wine", "--model", "linear", "--plot", "e.png", "--out", "e.json")
+        status, out, err = cli("explain", *words, *self.WORDS)
+        assert status == 0
+        parts = ["formula", "learning rate", "label smoothing", "flatness"]
+        assert [line.split(":")[0] for line in err.splitlines()] == parts
+        numbers = json.loads((tmp_path / "e.json").read_text())
+        for sentence in numbers["sentences"].values():
+            assert sentence in " ".join(out.split())
+        assert numbers["formula"]["nearest"]["name"] == "absolute-cross-entropy, phi1 1.2"
+        assert numbers["label_smoothing"]["attractors"] == [pytest.approx(1 / 1.2)]
+        assert out.endswith("\nwrote e.png\nwrote e.json\n")
+        assert out.count("\n") < 60
+        assert (tmp_path / "e.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_task_of_the_run(self, cli: Cli, run: Path) -> None:
+        status, out, _ = cli("explain", str(run), *self.WORDS)
+        assert status == 0
+        assert " on wine: 2 seeds, 5 steps" in " ".join(out.split())
+
+    def test_interrupted(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+        def stop(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("symloss.analysis.sharpness_comparison.check", stop)
+        status, out, err = cli("explain", "focal", "--task", "wine", *self.WORDS)
+        assert (status, out) == (130, "")
+        assert err.splitlines()[-1] == "flatness: minima over 2 seeds"
+
+
+class TestCompare:
+    CONFIG = """
+seeds = 1
+training_seeds = 2
+steps = 10
+rates = [0.1, 1.0]
+tuning_seeds = 1
+[budget]
+population_size = 4
+generations = 1
+refinement_steps = 2
+fitness_steps = 10
+rejection_steps = 20
+[[tasks]]
+name = "wine"
+[[methods]]
+name = "evomal"
+label = "EvoMAL"
+[[methods]]
+name = "focal"
+"""
+    WORDS = ("compare", "--config", "c.toml", "--out", "kept")
+
+    def test_compares_and_keeps(self, cli: Cli, tmp_path: Path) -> None:
+        Path("c.toml").write_text(self.CONFIG)
+        listed = cli(*self.WORDS, "--dry-run")
+        assert (listed.status, listed.err) == (0, "")
+        assert listed.out.splitlines()[3] == "wine, EvoMAL, search seed 0: to do"
+        assert listed.out.endswith("0 finished, 4 to do, with 1 searches of 4 candidates in all\n")
+        assert not Path("kept").exists()
+        status, out, err = cli(*self.WORDS, "--plot", "c.png")
+        assert status == 0
+        assert out.startswith("wine: error rate on 36 test samples after 10 steps of batch 128\nmethod")
+        assert "kept in kept: comparison.csv, comparison.json, comparison.tex, costs.csv" in out
+        assert [line.split(": ")[0] for line in err.splitlines()] == [f"cell {i}/4" for i in range(1, 5)]
+        assert Path("c.png").read_bytes().startswith(b"\x89PNG")
+        again = cli(*self.WORDS)
+        assert (again.status, again.err) == (0, "")
+        assert out.startswith(again.out)
+
+    def test_interrupted(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+        Path("c.toml").write_text(self.CONFIG)
+
+        def stop(*arguments: Any, **options: Any) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("symloss.comparison.work.discover", stop)
+            status, out, _ = cli(*self.WORDS)
+        assert status == 130
+        assert "1 of 4 cells are not computed yet" in out
+        assert cli(*self.WORDS).status == 0
+
+
 class TestLists:
     def test_tasks(self, cli: Cli) -> None:
         status, out, _ = cli("tasks")
         assert status == 0
-        assert [line.split()[0] for line in out.splitlines()[1:]] == sl.tasks.names()
+        listed, *rest = out.split("\n\n")
+        assert [line.split()[0] for line in listed.splitlines()[1:]] == sl.tasks.names()
+        assert {line.split()[-1] for line in listed.splitlines()[1:]} <= {"ready", "absent", "disk"}
+        assert any("--data DIR" in part and "data_batch_1.bin" in part for part in rest)
+        assert max(map(len, out.splitlines())) <= 80
 
     def test_absent_tasks_say_what_brings_them(self, cli: Cli) -> None:
         sl.tasks.register("absent", list, kind="binary", package="no_such_package", install="pip install this")
         try:
-            assert "absent; run: pip install this" in cli("tasks").out
+            listed, absent, *_ = cli("tasks").out.split("\n\n")
+            assert next(line for line in listed.splitlines() if line.startswith("absent")).endswith("absent")
+            assert "absent" in absent
+            assert "pip install this" in absent
         finally:
             sl.tasks.unregister("absent")
 

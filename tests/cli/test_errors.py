@@ -15,7 +15,8 @@ import pytest
 
 import symloss as sl
 from symloss.cli import main as module
-from symloss.cli.output import OutputError, write
+from symloss.errors import OutputError
+from symloss.report.files import write
 from tests.cli.conftest import SMALL, Cli
 
 BAD = {
@@ -31,6 +32,16 @@ BAD = {
     "unknown option of a model": ("discover wine --model-option hiden=3", "did you mean 'hidden'"),
     "malformed option of a model": ("discover wine --model-option hidden", "NAME=VALUE"),
     "model that the data do not fit": ("discover wine --model lenet5", "lenet5 takes images"),
+    "no such file": ("discover no/where.csv", "there is no file"),
+    "no directory": ("discover cifar10", "give it with root=... (--data DIR)"),
+    "directory that is not there": ("discover cifar10 --data nowhere", "there is no directory"),
+    "target of a task": ("discover wine --target y", "target and kind are for files"),
+    "too much noise": ("discover wine --label-noise 1.5", "label_noise is a share"),
+    "more samples than there are": ("evaluate focal --task wine --train-samples 999", "there are 106 samples"),
+    "tail of a regression": ("discover diabetes --imbalance 3", "imbalance needs class labels"),
+    "augmented table": ("discover wine --augment crop", "augment is for images"),
+    "model for tokens": ("discover wine --model gru", "whose inputs are numbers"),
+    "task option as an option of the model": ("discover wine --model-option label_noise=0.5", "NAME=VALUE"),
     "unknown setting": ("discover wine --set max_dept=3", "did you mean 'max_depth'"),
     "malformed setting": ("discover wine --set max_depth", "NAME=VALUE"),
     "setting of the wrong type": ("discover wine --set max_depth=deep", "max_depth is a whole number"),
@@ -41,6 +52,9 @@ BAD = {
     "option of a model of the wrong type": ("discover wine --model-option hidden=1.5", "positive whole numbers"),
     "option of a model that is no name": ("discover wine --model-option activation=3", "unknown activation"),
     "no processes": ("discover wine --jobs 0", "n_jobs"),
+    "unknown method": ("discover wine --method cma", "unknown method 'cma'; there is: evomal, random"),
+    "guess where none is taken": ("discover wine --method ml3 --guess y*f", "takes no guesses"),
+    "method without what it is": ("discover wine --method ml3 --no-refine", "needs refine=True"),
     "guess without f": ("discover wine --guess y+y", "must contain y and f"),
     "unknown loss": ("show focall", "did you mean 'focal'"),
     "unknown file": ("latex nowhere/best.json", "there is no file"),
@@ -52,6 +66,13 @@ BAD = {
     "unknown picture": ("draw f --out t.doc", "ends in .png"),
     "picture into no directory": ("draw f --out nowhere/t.png", "there is no directory 'nowhere'"),
     "picture over a directory": ("draw f --out .", "is a directory"),
+    "document into no directory": ("latex f --document --out nowhere/a.tex", "there is no directory 'nowhere'"),
+    "document that cannot be written": ("latex f --document --out /proc/symloss", "cannot write '/proc/symloss'"),
+    "document of a loss without a formula": ("latex label-smoothing --document", "has no formula"),
+    "document of a formula without f": ("latex y --document", "must contain the prediction f"),
+    "a place without a document": ("latex f --out a.tex", "--out is where --document goes"),
+    "two parts at once": ("latex f --derivation --document", "give one of them"),
+    "front of a formula": ("latex y*f --front", "is not a directory"),
     "smoothing of too few classes": ("smoothing focal --classes 1", "classes is a whole number from 2"),
     "smoothing of a loss for regression": ("smoothing huber", "kind 'multiclass' or 'binary'"),
     "smoothing of an unknown loss": ("smoothing focall", "did you mean 'focal'"),
@@ -61,9 +82,22 @@ BAD = {
     "landscape of an unknown part": ("landscape focal --task wine --part all", "train, valid or test"),
     "landscape of an unknown loss": ("landscape focall --task wine", "did you mean 'focal'"),
     "landscape at no rate": ("landscape focal --task wine --learning-rate -1", "learning rate"),
+    "explanation without a task": ("explain focal", "--task digits"),
+    "explanation on an unknown task": ("explain focal --task digitz", "did you mean 'digits'"),
+    "explanation of an unknown loss": ("explain focall --task wine", "did you mean 'focal'"),
+    "explanation of a loss of another kind": ("explain huber --task wine", "huber is for regression"),
+    "explanation into an unknown picture": ("explain focal --task wine --plot t.doc", "ends in .png"),
+    "explanation into no directory": ("explain focal --task wine --plot nowhere/t.png", "there is no directory"),
+    "explanation over a directory": ("explain focal --task wine --out .", "is not a file"),
+    "explanation over no seeds": ("explain focal --task wine --seeds 0", "seeds is a whole number"),
     "no task": ("evaluate focal", "--task digits"),
     "no seeds": ("evaluate focal --task wine --seeds 0", "seeds"),
     "evaluation over a directory": ("evaluate focal --task wine --out .", "is not a file"),
+    "transfer to another kind": ("evaluate run --task diabetes", "is a loss of kind 'multiclass'; wanted 'regression'"),
+    "transfer to a model that does not fit": ("evaluate run --task digits --model lenet", "did you mean 'lenet5'"),
+    "comparison of nothing": ("compare --out kept", "missing option '--config'"),
+    "comparison without a file": ("compare --config nowhere.toml --out kept", "cannot read 'nowhere.toml'"),
+    "comparison into an unknown picture": ("compare --config nowhere.toml --out kept --plot c.doc", "ends in .png"),
     "unwritable run": ("discover wine --out /proc/symloss", "/proc/symloss"),
 }  # fmt: skip
 
@@ -89,7 +123,7 @@ def assert_one_line(err: str, lines: int = 1) -> None:
 
 
 @pytest.mark.parametrize(("words", "said"), BAD.values(), ids=BAD)
-def test_mistakes(cli: Cli, words: str, said: str) -> None:
+def test_mistakes(cli: Cli, run: Path, words: str, said: str) -> None:
     status, out, err = cli(*words.split())
     assert (status, out) == (2, "")
     assert_one_line(err)
@@ -205,7 +239,21 @@ class TestRuns:
 
     def test_empty(self, cli: Cli, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
-        self.check(cli, tmp_path / "empty", "empty")
+        self.check(cli, tmp_path / "empty", "empty", ("show", "resume", "latex --document", "latex --front"))
+
+    def test_nothing_evaluated(self, cli: Cli, run: Path) -> None:
+        for name in ("checkpoint.json", "best.json", "front.csv"):
+            (run / name).unlink()
+        (run / "candidates.jsonl").write_text("")
+        self.check(cli, run, "no candidate was evaluated", ("latex --document",))
+        assert list(Path().glob("*.tex")) == []
+
+    def test_recipe_that_is_no_table(self, cli: Cli, run: Path) -> None:
+        text = (run / "config.toml").read_text()
+        start, end = text.index("[task.recipe]"), text.index("[settings]")
+        text = text[:start] + text[end:]
+        (run / "config.toml").write_text(text.replace("[task]\n", "[task]\nrecipe = 'wine'\n"))
+        self.check(cli, run, "recipe is a table", ("show", "resume", "latex --document", "plot --out a.png"))
 
     def test_truncated(self, cli: Cli, run: Path) -> None:
         text = (run / "candidates.jsonl").read_text()
@@ -242,6 +290,14 @@ class TestRuns:
             ("seed = 0\n", "seed = 1e3\n"),
             ("seed = 0\n", "seed = 10000000000000000000000\n"),
             ("seed = 0\n", "seed = 0\nsplit = 1\n"),
+            ("seed = 0\n", "seed = 0\noptions = 3\n"),
+            ("seed = 0\n", "seed = 0\noptions = {seed = 1}\n"),
+            ("seed = 0\n", "seed = 0\noptions = {hidden = 4}\n"),
+            ("seed = 0\n", "seed = 0\noptions = {root = 3}\n"),
+            ("seed = 0\n", "seed = 0\noptions = {target = 3}\n"),
+            ("seed = 0\n", "seed = 0\noptions = {label_noise = 'much'}\n"),
+            ("seed = 0\n", "seed = 0\noptions = {augment = [1]}\n"),
+            ("[task.recipe.model_options]", "[task.recipe.model_options]\nlabel_noise = 0.5"),
         ],
     )
     def test_damaged_recipe(self, cli: Cli, run: Path, old: str, new: str) -> None:
@@ -273,7 +329,11 @@ class TestRuns:
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "symloss-loss", "version": 99}', "\x00"])
     def test_damaged_loss(self, cli: Cli, tmp_path: Path, text: str) -> None:
         (tmp_path / "loss.json").write_text(text)
-        self.check(cli, tmp_path / "loss.json", "loss.json", ("show", "latex", "resume"))
+        self.check(cli, tmp_path / "loss.json", "loss.json", ("show", "latex", "resume", "explain --task wine"))
+
+    def test_loss_of_another_kind(self, cli: Cli, tmp_path: Path) -> None:
+        sl.SymbolicLoss("square(y - f)", "regression").save("loss.json")
+        self.check(cli, tmp_path / "loss.json", "of kind 'regression'", ("explain --task wine", "evaluate --task wine"))
 
 
 class TestDefects:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 import symloss as sl
-from symloss.cli.progress import View, progress
+from symloss.cli.progress import View, parts, progress
 from symloss.discovery.archive import STAGES, Candidate
 from symloss.discovery.record import Generation
 from symloss.discovery.result import GenerationEvent
@@ -81,3 +81,24 @@ def test_a_long_front_leaves_room_for_the_rest(height: int) -> None:
     assert len(lines) <= height
     assert sum(line.startswith(">") for line in lines) == 1
     assert lines[-1].startswith("evaluated")
+
+
+def test_one_line_for_each_part_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    with parts() as listener:
+        for part, line in (("a", "begins"), ("a", "goes on"), ("b", "begins"), ("a", "again")):
+            listener(part, line)
+    assert capsys.readouterr() == ("", "a: begins\nb: begins\n")
+
+
+def test_parts_at_a_terminal_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    view = parts()
+    view.__enter__()("flatness", "[bold]of a loss")
+    assert not view.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert "\x1b[?25h" in stream.getvalue()  # the cursor is shown again

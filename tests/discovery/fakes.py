@@ -10,9 +10,8 @@ from zlib import crc32
 import torch
 from torch import nn
 
-from symloss.discovery.search import Stages
 from symloss.discovery.settings import Settings
-from symloss.discovery.stages import Outcome
+from symloss.discovery.stages import Outcome, Stages
 from symloss.expression.expression import Expression
 from symloss.tasks.task import Task
 

@@ -73,6 +73,7 @@ def test_the_result_as_a_table(whole: Whole, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_front_in_latex(whole: Whole) -> None:
     text = whole[0].latex()
-    assert text.count(r"\\") == len(whole[0].front) + 1
-    assert text.count(r"\textbf") == 1
+    assert text.count("\\\\\n") == len(whole[0].front) + 1
+    assert rf"\textbf{{{whole[0].best.complexity}}}" in text
+    assert text.count(r"\textbf") == 2
     assert text.startswith(r"\begin{tabular}{rrl}")

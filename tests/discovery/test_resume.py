@@ -192,7 +192,7 @@ def test_other_versions_are_told_of(whole: Whole, tmp_path: Path) -> None:
     run = tmp_path / "run-\udcff"  # a name that is not UTF-8
     shutil.copytree(whole[2][1], run)
     saved = json.loads((run / "checkpoint.json").read_text())
-    assert set(saved["versions"]) == {"symloss", "python", "torch", "numpy", "numba"}
+    assert set(saved["versions"]) == {"symloss", "python", "torch", "numpy", "numba", "cma"}
     older = {**saved["versions"], "torch": "1.0\ud800"}
     del older["numba"]  # as runs wrote it that are older
     (run / "checkpoint.json").write_text(json.dumps({**saved, "versions": older}))
@@ -248,8 +248,8 @@ def test_an_existing_run_is_not_overwritten_by_accident(whole: Whole, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"method": "magic"}, "unknown method 'magic'; there is: evomal"),
-        ({"method": []}, r"unknown method \[\]; there is: evomal"),
+        ({"method": "magic"}, "unknown method 'magic'; there is: evomal, random, gp-lfl, taylorglo, ml3"),
+        ({"method": []}, r"unknown method \[\]; there is: evomal, random, gp-lfl, taylorglo, ml3"),
         ({"guesses": 3}, "guesses are Expressions or their texts; received 3"),
         ({"callbacks": 3}, "callbacks are functions; received 3"),
         ({"callbacks": [3]}, "callbacks are functions; received 3"),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from symloss.errors import LossError
 from symloss.evaluation.gradients import ModuleGradient, check_loss, gradient_of, is_task_loss
-from symloss.losses import SymbolicLoss, get
+from symloss.losses import Architecture, EntryNetwork, LossNetwork, SymbolicLoss, get
 from symloss.population.training import Workspace
 from tests.evaluation.helpers import make_task
 
@@ -66,6 +66,32 @@ def test_task_loss_of_the_engine_is_torchs(kind: str, torchs: nn.Module) -> None
     by_autograd = gradient_of(workspace, "b", torchs, COUNT)
     assert isinstance(by_autograd, ModuleGradient)
     torch.testing.assert_close(engine(logits, target), by_autograd(logits, target), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "soft", "binary", "regression"])
+def test_loss_networks_are_the_engines(kind: str) -> None:
+    workspace, architecture = Workspace(make_task(kind), 32), Architecture((4, 3))
+    network = EntryNetwork.of(architecture, architecture.initial(0), 1.5)
+    loss = LossNetwork(network, workspace.kind)
+    logits, target = batch(workspace)
+    engine = gradient_of(workspace, "a", loss, COUNT)
+    assert not isinstance(engine, ModuleGradient)
+    by_autograd = ModuleGradient(workspace, "a", loss, COUNT)(logits, target)
+    torch.testing.assert_close(engine(logits, target), by_autograd, rtol=1e-4, atol=1e-7)
+
+
+def test_class_weights_are_respected() -> None:
+    workspace, architecture = Workspace(make_task(), 32), Architecture((4, 3))
+    logits, target = batch(workspace)
+    weight = torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64)
+    for loss in (
+        SymbolicLoss("-1.0*y*log(f)", weight=weight),
+        LossNetwork(EntryNetwork.of(architecture, architecture.initial(0)), weight=weight),
+        get("cross-entropy", weight=weight),
+    ):
+        assert not is_task_loss(loss, workspace.task)
+        found = gradient_of(workspace, "a", loss, COUNT)(logits, target)
+        torch.testing.assert_close(found, ModuleGradient(workspace, "a", loss, COUNT)(logits, target))
 
 
 def test_reduction_and_ignored_class_are_respected() -> None:

@@ -18,7 +18,18 @@ from symloss import analysis
 from symloss.discovery.result import SearchResult
 from symloss.expression.parsing import parse
 from symloss.losses import names
-from symloss.plotting import calibration, families, front, history, learning_rate, loss_curves, training_curves
+from symloss.plotting import (
+    calibration,
+    explanation,
+    families,
+    front,
+    history,
+    learning_rate,
+    loss_curves,
+    sharpness,
+    spectral_density,
+    training_curves,
+)
 from tests.plotting import examples
 
 LONG = " + ".join(["abs(log(1.23456789*y*f))*square(y - 0.98765*f)"] * 20)
@@ -34,6 +45,10 @@ FIGURES: dict[str, Callable[[SearchResult], Figure]] = {
     "one family": lambda _: families(analysis.families("absolute-cross-entropy", distance=0.0)),
     "calibration": lambda _: calibration({"a": examples.calibrated(), "b": examples.calibrated()}),
     "training curves": lambda _: training_curves(examples.curves()),
+    "sharpness": lambda _: sharpness(examples.compared()),
+    "spectral density": lambda _: spectral_density({r.name: r.sharpness[0] for r in examples.compared().rows}),
+    "explanation": lambda _: explanation(examples.explained("multiclass")),
+    "explanation of a regression": lambda _: explanation(examples.explained("regression")),
     "learning rate": lambda _: learning_rate(examples.learning_rate_report()),
 }
 
@@ -69,7 +84,9 @@ def test_every_panel_is_labelled(figure: Figure) -> None:
     for axes in figure.axes:
         assert axes.get_xlabel() or axes.get_position().y0 > bottom
         assert axes.get_ylabel() or axes.get_position().x0 > left
-    assert figure.legends or all(axes.get_legend() for axes in figure.axes)
+    named = [axes for axes in figure.axes if axes.get_legend_handles_labels()[0]]
+    assert named
+    assert figure.legends or all(axes.get_legend() for axes in named)
 
 
 def test_metadata(figure: Figure) -> None:

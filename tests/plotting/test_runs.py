@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -58,3 +59,10 @@ def test_nothing_to_show(result: SearchResult) -> None:
         history(empty)
     with pytest.raises(SearchError, match="no candidate was evaluated"):
         front(empty)
+
+
+def test_names_are_no_mathematics(result: SearchResult) -> None:
+    task = {**result.config.task, "name": r"$\nothing$", "metric": r"$\frac{"}
+    odd = replace(result, config=replace(result.config, task=task))
+    for figure in (history(odd), front(odd)):
+        figure.savefig(io.BytesIO())

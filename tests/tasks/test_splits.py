@@ -100,3 +100,45 @@ def test_images_are_standardised_per_channel():
     assert torch.allclose(a.std((0, 2, 3), correction=0), torch.ones(2, dtype=torch.float64))
     order = images[:, 0].flatten().argsort()
     assert (a[:, 0].flatten()[order].diff() >= 0).all()  # one scale for all pixels keeps their order
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 2), st.booleans()), min_size=8, max_size=120),
+    st.integers(0, 1000),
+)
+def test_an_official_test_part_stays_and_nothing_of_it_is_trained_on(samples, seed):
+    values, labels, official = (np.array(column) for column in zip(*samples, strict=True))
+    x = values[:, None].astype(np.uint8)
+    train, valid, test = split_indices(x, labels, "multiclass", seed, test=official)
+    assert sorted(test) == np.flatnonzero(official).tolist()
+    tested = set(values[official])
+    assert set(train) | set(valid) == {i for i in np.flatnonzero(~official) if values[i] not in tested}
+    assert set(train).isdisjoint(valid)
+    assert set(values[train]).isdisjoint(values[valid])
+
+
+def test_a_fifth_of_the_official_training_part_is_for_validation():
+    x, y, official = np.arange(700.0)[:, None], np.arange(700) % 7, np.arange(700) >= 600
+    train, valid, test = split_indices(x, y, "multiclass", 0, test=official)
+    assert [len(part) for part in (train, valid, test)] == [481, 119, 100]  # 17 of each class of 85 or 86
+    assert set(np.bincount(y[valid])) == {17}
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9)), min_size=10, max_size=150), st.integers(0, 1000))
+def test_groups_are_never_divided_and_equal_inputs_stay_in_the_later_part(samples, seed):
+    values, groups = (np.array(column) for column in zip(*samples, strict=True))
+    x = values[:, None].astype(float)
+    parts = split_indices(x, values % 2, "multiclass", seed, groups=groups)
+    inside = [set(groups[part]) for part in parts]
+    seen = [set(values[part]) for part in parts]
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert inside[a].isdisjoint(inside[b])
+        assert seen[a].isdisjoint(seen[b])
+    assert len(set(np.concatenate(parts))) == sum(map(len, parts))
+    assert set(values) == set.union(*seen)
+
+
+def test_groups_have_their_shares():
+    groups = np.repeat(np.arange(50), 4)
+    parts = split_indices(np.arange(200.0)[:, None], np.arange(200) % 4, "multiclass", 0, groups=groups)
+    assert [len(part) for part in parts] == [120, 40, 40]

