@@ -47,7 +47,7 @@ class Curves:
 
     Args:
         kind: `"multiclass"`, `"binary"` or `"regression"`.
-        expression: Formula of the loss.
+        expression: Formula of the loss, or its network.
         targets: Targets y.
         x: Predictions f, for regression residuals f − y **[points]**, float64.
         centre: Where scales are taken and panels are fitted to the curves **[points]**, bool.
@@ -56,7 +56,7 @@ class Curves:
     """
 
     kind: str
-    expression: Expression
+    expression: LossFunction
     targets: tuple[float, ...]
     x: Tensor
     centre: Tensor
@@ -137,14 +137,14 @@ def sample(
     """The numbers that `loss_curves` draws, of whose arguments the first four are.
 
     Args:
-        loss: A loss with a formula.
+        loss: A loss with a formula, or a loss network.
         references: Losses beside it.
         kind: Kind of both.
         raw: Whether to leave values and scales as they are.
         targets: Targets y. Default: 1 and 0, for regression 0.
 
     Raises:
-        LossError: If a loss cannot be used, or has no formula.
+        LossError: If a loss cannot be used, or is neither a formula nor a network.
     """
     kind = kind or str(getattr(loss, "kind", "multiclass"))
     module = resolve(loss, kind)

@@ -1,4 +1,4 @@
-"""Reports of a run or of a loss, to print and to send to others. The room is called like a function: `symloss.report(run, "page.html")`."""
+"""Reports of a run or of a loss, to print and to send to others; called as a function: `symloss.report(run, path)`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts as SVG that takes the colours of the page, light or dark, with the numbers behind them for the page's script."""
+"""Charts as SVG in the colours of the page, light or dark, with the numbers behind them for the page's script."""
 
 from __future__ import annotations
 
@@ -139,9 +139,9 @@ class Chart:
             parts.append(f'<path class="grid" d="M{at} {top}v{height}"/>')
             parts.append(f'<text x="{at}" y="{top + height + 15}" text-anchor="middle">{escape(name)}</text>')
         for value, name in self.y.ticks():
-            at = top + height * (1 - self.y.share(value))
-            parts.append(f'<path class="grid" d="M{left} {_pixel(at)}h{width}"/>')
-            parts.append(f'<text x="{left - 6}" y="{_pixel(at + 3.6)}" text-anchor="end">{escape(name)}</text>')
+            level = top + height * (1 - self.y.share(value))
+            parts.append(f'<path class="grid" d="M{left} {_pixel(level)}h{width}"/>')
+            parts.append(f'<text x="{left - 6}" y="{_pixel(level + 3.6)}" text-anchor="end">{escape(name)}</text>')
         if not self.y.log and not self.y.names and self.y.low < 0 < self.y.high:
             parts.append(f'<path class="zero" d="M{left} {_pixel(top + height * (1 - self.y.share(0.0)))}h{width}"/>')
         parts.append(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from symloss.discovery.archive import STAGES, Candidate
-from symloss.discovery.record import current_versions
+from symloss.discovery.methods import METHODS
 from symloss.discovery.result import SearchResult, readable
-from symloss.discovery.run_directory import RunDirectory
 from symloss.errors import LossError, SymlossError
-from symloss.evaluation.entries import LOSS, NOUNS
+from symloss.evaluation.entries import LOSS, NOUNS, TUNED
 from symloss.expression import primitives
 from symloss.expression.drawing import MAX_DRAWN, draw
+from symloss.expression.expression import Expression
 from symloss.report import figures, mathml, repeat
 from symloss.report.charts import Chart, Series
 from symloss.report.measured import Measured
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 SYMBOLS = {
     "multiclass": (
-        "y is 1 for the true class and 0 for every other class, and f is the probability that the model gives to the class "
-        "(the softmax of its outputs). The loss of a sample is the sum of ℓ over its classes, that of a batch the mean over "
-        "its samples."
+        "y is 1 for the true class and 0 for every other class, and f is the probability that the model gives to the "
+        "class (the softmax of its outputs). The loss of a sample is the sum of ℓ over its classes, that of a batch "
+        "the mean over its samples."
     ),
     "binary": (
-        "y is the label, 0 or 1, and f is the probability that the model gives to label 1 (the sigmoid of its output). The "
-        "loss of a batch is the mean of ℓ over its samples."
+        "y is the label, 0 or 1, and f is the probability that the model gives to label 1 (the sigmoid of its output). "
+        "The loss of a batch is the mean of ℓ over its samples."
     ),
     "regression": (
         "y is the target and f is the prediction of the model. The loss of a batch is the mean of ℓ over its samples."
@@ -35,16 +35,16 @@ SYMBOLS = {
 }
 WHY = {
     "zero gradient": (
-        "∂ℓ/∂f is zero, or not finite, on a grid of predictions and targets: nothing can be learnt from such a formula. "
+        "∂ℓ/∂f is zero, or not finite, on a grid of predictions and targets: nothing can be learnt from such a loss. "
         "Seen in microseconds."
     ),
     "duplicate": (
-        "The same gradient as an earlier candidate, up to a factor, which is only a step size. The earlier result was used "
-        "again; nothing was trained."
+        "The same gradient as an earlier candidate, up to a factor, which is only a step size. The earlier result was "
+        "used again; nothing was trained."
     ),
     "rejected": (
-        "Minimising it over the predictions themselves, without a model in between, did not improve the metric, so that no "
-        "model was trained with it. Seen in milliseconds."
+        "Minimising it over the predictions themselves, without a model in between, did not improve the metric, so "
+        "that no model was trained with it. Seen in milliseconds."
     ),
     "rejected after refinement": "The same test, failed after the weights of the formula were refined.",
     "diverged": "Its weights in refinement, or a model trained with it, became infinite or NaN.",
@@ -98,7 +98,9 @@ def _lead(result: SearchResult) -> dict[str, Any]:
     """Numbers of the first sentences."""
     recipe = repeat.recipe(result)
     return {
-        "model": MODELS.get(recipe["model"], f"a {recipe['model']}") if recipe else "a model of the user's own",
+        "model": MODELS.get(recipe["model"], f"a model {recipe['model']}") if recipe else "a model of the user's own",
+        "method": f"{result.config.method}: {METHODS[result.config.method].summary}",
+        "unit": result.front[-1].unit if result.front else "nodes",
         "candidates": _count(len(result.candidates)),
         "trained": _count(result.counts["evaluated"]),
         "generations": len(result.history),
@@ -113,11 +115,11 @@ def _lead(result: SearchResult) -> dict[str, Any]:
 
 def _loss(result: SearchResult, c: Candidate, found: Measured, charts: dict[str, Chart]) -> dict[str, Any]:
     """A member of the front, in every form in which the page shows it."""
-    loss = c.loss
-    expression, row = loss.expression, found.of(c)
+    expression, row = c.loss.expression, found.of(c)
+    formula = expression if isinstance(expression, Expression) else None
     tree = ""
-    if expression.size <= MAX_DRAWN:
-        tree = figures.embedded(draw(expression, title=False), f"tree-{c.id}", f"tree of {readable(expression)}")
+    if formula is not None and formula.size <= MAX_DRAWN:
+        tree = figures.embedded(draw(formula, title=False), f"tree-{c.id}", f"tree of {readable(formula)}")
     return {
         "id": c.id,
         "pick": c is result.best,
@@ -125,21 +127,25 @@ def _loss(result: SearchResult, c: Candidate, found: Measured, charts: dict[str,
         "fitness": c.fitness,
         "shown": _metric(c.fitness, result.kind),
         "exact_fitness": repr(c.fitness),
-        "math": mathml.formula(expression),
-        "text": str(expression),
-        "short": readable(expression, _SHORT),
+        "math": mathml.formula(formula) if formula is not None else "",
+        "text": str(formula or c.expression),
+        "short": readable(formula or c.expression, _SHORT),
         "generation": c.generation + 1,
         "seconds": f"{c.seconds:.2g} s",
-        "weights": ", ".join(f"{w:.4g}".replace("-", "−") for w in expression.weights),
+        "weights": ", ".join(f"{w:.4g}".replace("-", "−") for w in formula.weights) if formula is not None else "",
         "scale": f"{c.scale:.4g}" if c.scale != 1 else "",
-        "protected": sorted(
-            {primitives.get(n).protected for n in set(expression.nodes) - set(primitives.TERMINALS)} - {""}
-        ),
+        "protected": _protected(formula) if formula is not None else [],
         "tested": found.evaluation.interval(row.score) if found.evaluation and row else "",
         "test_mean": repr(row.score.mean) if row else "inf",
         "charts": [_shown(f"loss-{c.id}-{k}", chart, charts) for k, chart in enumerate(figures.loss_charts(c))],
         "tree": tree,
     }
+
+
+def _protected(formula: Expression) -> list[str]:
+    """Where operations of the formula differ from the textbook, in words."""
+    used = [primitives.get(name) for name in dict.fromkeys(formula.nodes) if name not in primitives.TERMINALS]
+    return [f"{row.name} is {row.protected}" for row in used if row.protected]
 
 
 def _shown(identity: str, chart: Chart, charts: dict[str, Chart]) -> dict[str, Any]:
@@ -174,12 +180,9 @@ def _measured(result: SearchResult, found: Measured, charts: dict[str, Chart]) -
     if evaluation is None:
         return {"there": False, "problem": found.problem}
     row = found.of(result.best)
-    drawn = (
-        [_shown("difference", figures.difference_chart(evaluation), charts)]
-        if any(r.role == LOSS for r in evaluation.rows)
-        else []
-    )
-    rates = figures.rates_chart(evaluation)
+    drawn = [figures.difference_chart(evaluation)] if any(r.role == LOSS for r in evaluation.rows) else []
+    if (rates := figures.rates_chart(evaluation)) is not None:
+        drawn.append(rates)
     return {
         "there": True,
         "problem": "",
@@ -189,14 +192,13 @@ def _measured(result: SearchResult, found: Measured, charts: dict[str, Chart]) -
         "verdicts": evaluation.verdicts,
         "notes": evaluation.notes,
         "metric": evaluation.metric_name,
-        "rates": f"{len(evaluation.protocol.grid)} rates from {evaluation.protocol.grid[0]:.3g} to {evaluation.protocol.grid[-1]:.3g}",
-        "charts": drawn + ([_shown("rates", rates, charts)] if rates else []),
+        "charts": [_shown(f"evaluation-{k}", chart, charts) for k, chart in enumerate(drawn)],
         "rows": [
             {
                 "name": r.name, "pick": r is row, "rate": f"{r.learning_rate:.3g}{'*' if r.at_edge else ''}",
-                "tuned": r.tuned, "score": evaluation.interval(r.score), "verdict": r.verdict,
-                "difference": "reference" if r.role == "tuned reference" else evaluation.interval(r.difference, True),
-                "diverged": f"{r.diverged} of {len(r.values)}", "seconds": f"{r.seconds:.1f}", "role": r.role,
+                "tuned": r.tuned, "score": evaluation.interval(r.score), "verdict": r.verdict, "role": r.role,
+                "difference": "reference" if r.role == TUNED else evaluation.interval(r.difference, signed=True),
+                "diverged": f"{r.diverged} of {len(r.values)}", "seconds": f"{r.seconds:.1f}",
             }
             for r in evaluation.rows
         ],
@@ -207,47 +209,37 @@ def _smoothing(result: SearchResult) -> dict[str, Any]:
     """Whether the pick acts as label smoothing."""
     from symloss.analysis import label_smoothing
 
+    classes = int(result.config.task["outputs"]) if result.kind == "multiclass" else 2
     try:
-        report: SmoothingReport = label_smoothing(
-            result.best.loss, int(result.config.task["outputs"]) if result.kind == "multiclass" else 2, seconds=_SECONDS
-        )
+        report: SmoothingReport = label_smoothing(result.best.loss, classes, seconds=_SECONDS)
     except SymlossError as error:
         return {"statement": f"This cannot be told for the pick: {error}.", "notes": (), "text": "", "figure": ""}
-    figure = figures.embedded(
-        report.figure(), "smoothing", "value and logit gradient of the loss beside label smoothing"
-    )
+    figure = figures.embedded(report.figure(), "smoothing", "value and logit gradient beside label smoothing")
     return {"statement": report.statement, "notes": report.notes, "text": str(report), "figure": figure}
 
 
 def _facts(result: SearchResult) -> dict[str, str]:
     """What the run was, by name."""
     task, recipe = result.config.task, repeat.recipe(result)
+    outputs = f", {task['outputs']} classes" if result.kind == "multiclass" else ""
     facts = {
-        "task": f"{task['name']} ({task['kind']}, {task['outputs']} outputs)"
-        if task.get("outputs", 1) != 1
-        else f"{task['name']} ({task['kind']})",
+        "task": f"{task['name']} ({result.kind}{outputs})",
         "identity of data and model": str(task["identity"]),
         "metric": f"{task['metric']} on validation data; lower is better",
-        "method": result.config.method,
+        "method": f"{result.config.method}: {METHODS[result.config.method].summary}",
         "seed": str(result.settings.seed),
         "learning rate of the base optimiser": f"{result.learning_rate or result.settings.learning_rate:.4g}",
         "primitives": ", ".join(result.config.primitives),
     }
     if recipe:
-        options = "".join(f", {name} {_plain(value)}" for name, value in recipe["model_options"].items())
+        options = "".join(f", {name} {_plain(value)}" for name, value in recipe["options"].items())
         facts["model"] = f"{recipe['model']}{options}; split of the data with seed {recipe['seed']}"
     if result.config.guesses:
         facts["guesses"] = "; ".join(map(str, result.config.guesses))
     if result.directory is not None:
         facts["directory"] = str(result.directory)
-    facts["versions"] = ", ".join(f"{name} {version}" for name, version in _versions(result).items())
-    return facts
-
-
-def _versions(result: SearchResult) -> dict[str, str]:
-    """Of what computed the run."""
-    saved = RunDirectory.open(result.directory).checkpoint() if result.directory is not None else None
-    return current_versions() if saved is None else saved.versions
+    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    return facts | {"versions": versions or "unknown: the run ended before its first checkpoint"}
 
 
 def _source(result: SearchResult) -> str:

@@ -30,10 +30,10 @@ _NAME = 15  # characters of a loss's name that fit beside a chart
 
 
 def loss_charts(candidate: Candidate) -> list[Chart]:
-    """Value and derivative of a loss beside the task loss, one chart for each target or, in regression, of residuals."""
+    """Value and derivative of a loss beside the task loss: a chart for each target, or for all residuals."""
     loss = candidate.loss
     if loss.kind == "regression":
-        several = not surface.of_residual(loss.expression)
+        several = not surface.of_residual(candidate.expression)
         drawn = curves.sample(loss, targets=_SEVERAL if several else None)
         return [
             _residuals(drawn, "loss above its lowest value", [drawn.values(i) for i in range(len(drawn.targets))]),
@@ -76,7 +76,7 @@ def front_chart(result: SearchResult) -> Chart:
     sizes, values = [c.complexity for c in evaluated], [c.fitness for c in evaluated]
     front = [c.complexity for c in result.front], [c.fitness for c in result.front]
     y = Axis(f"{result.metric_name} (validation)", *span(values, wide(values)), log=wide(values))
-    x = Axis("complexity (nodes of the formula)", 0.0, max(sizes) + 1.0, whole=True)
+    x = Axis(f"complexity ({result.front[-1].unit})", 0.0, max(sizes) + 1.0, whole=True)
     series = (
         Series(f"evaluated ({len(evaluated)})", sizes, values, "points", MUTED),
         Series(f"Pareto front ({len(result.front)})", *front, "step"),
@@ -93,14 +93,11 @@ def history_charts(result: SearchResult) -> list[Chart]:
     best, median = [g.best for g in history], [g.median for g in history]
     log = wide([*best, *median])
     fitness = Axis(f"{result.metric_name} (validation)", *span([*best, *median], log), log=log)
-    found = (
-        Series("median of the population", number, median, "points", 1),
-        Series("best so far", number, best, "step"),
-    )
+    middle = Series("median of the population", number, median, "points", 1)
     ended = {stage: [float(g.counts.get(stage, 0)) for g in history] for stage in STAGES}
     spent = {stage: [g.seconds.get(stage, 0.0) for g in history] for stage in TIMED}
     return [
-        Chart("Quality", x, fitness, found),
+        Chart("Quality", x, fitness, (middle, Series("best so far", number, best, "step"))),
         _stacked("Where new candidates ended", x, "new candidates", ended, (4, MUTED, 3, 5, 1, 0)),
         _stacked("Time", x, "seconds", spent, (4, 2, 3, 0)),
     ]

@@ -27,7 +27,7 @@ _APPLY = "<mo>\u2061</mo>"
 _DEEPEST = 200
 
 
-class Unknown(ValueError):
+class UnknownError(ValueError):
     """A command or a form that is not in the part of LaTeX that is read."""
 
 
@@ -44,7 +44,7 @@ def formula(expression: Expression, digits: int = 4) -> str:
     left = r"\ell(y, f) = "
     try:
         body = from_latex(left + to_latex(expression, digits))
-    except Unknown:
+    except UnknownError:
         body = f"<mtext>ℓ(y, f) = {escape(str(expression))}</mtext>"
     return f'<math display="block"><mrow>{body}</mrow></math>'
 
@@ -54,12 +54,12 @@ def from_latex(latex: str) -> str:
     `\operatorname`, named functions and powers.
 
     Raises:
-        Unknown: If there is anything else.
+        UnknownError: If there is anything else.
     """
     reader = _Reader(_TOKEN.findall(latex))
     body = "".join(reader.items(0))
     if reader.here is not None:
-        raise Unknown(f"{reader.here!r} closes nothing")
+        raise UnknownError(f"{reader.here!r} closes nothing")
     return body
 
 
@@ -76,14 +76,14 @@ class _Reader:
     def take(self, wanted: str | None = None) -> str:
         token = self.here
         if token is None or (wanted is not None and token != wanted):
-            raise Unknown(f"{wanted or 'more'!r} is missing")
+            raise UnknownError(f"{wanted or 'more'!r} is missing")
         self.place += 1
         return token
 
     def items(self, depth: int) -> Iterator[str]:
         """Everything up to what closes the group."""
         if depth > _DEEPEST:
-            raise Unknown("it is nested too deeply")
+            raise UnknownError("it is nested too deeply")
         while self.here not in (None, "}", r"\right"):
             item = self.atom(depth)
             if self.here in ("^", "_"):
@@ -123,7 +123,7 @@ class _Reader:
             return f'<mo stretchy="false" lspace="0em" rspace="0em">{token}</mo>'
         if token in _OPERATORS or token in tuple("+=,/<>*:;!"):
             return f"<mo>{escape(_OPERATORS.get(token, token))}</mo>"
-        raise Unknown(f"{token!r:.40} is not known")
+        raise UnknownError(f"{token!r:.40} is not known")
 
     def fenced(self, depth: int) -> str:
         opening = self.take()
@@ -131,7 +131,7 @@ class _Reader:
         self.take(r"\right")
         closing = self.take()
         if {opening, closing} - set("()|[]"):
-            raise Unknown(f"{opening!r:.40} is no bracket that is known")
+            raise UnknownError(f"{opening!r:.40} is no bracket that is known")
         fence = '<mo form="{}" stretchy="true" lspace="0em" rspace="0em">{}</mo>'
         return f"<mrow>{fence.format('prefix', opening)}{body}{fence.format('postfix', closing)}</mrow>"
 
@@ -144,5 +144,5 @@ class _Reader:
         self.take("}")
         name = "".join(letters)
         if not name.isidentifier():
-            raise Unknown(f"{name!r:.40} is no name")
+            raise UnknownError(f"{name!r:.40} is no name")
         return escape(name)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from symloss.discovery.archive import Candidate
 from symloss.discovery.result import SearchResult
 from symloss.discovery.runs import recorded_task
-from symloss.errors import EvaluationError, ReportError
+from symloss.errors import EvaluationError
 from symloss.evaluation import Evaluation, Row, evaluate
+from symloss.expression.expression import Expression
+from symloss.report.files import write
 from symloss.report.repeat import EVALUATION, SEEDS
 from symloss.tasks.task import Task
 
@@ -39,7 +42,7 @@ def read(result: SearchResult, path: str | os.PathLike[str] | None) -> Measured:
     """The evaluation in a file: one that was given, or else `evaluation.json` of the run.
 
     Raises:
-        ReportError: If the file cannot be read, or one that was given is of another task or of other losses.
+        EvaluationError: If the file cannot be read, or one that was given is of another task or of other losses.
     """
     place = Path(path) if path is not None else None
     if place is None:
@@ -49,13 +52,15 @@ def read(result: SearchResult, path: str | os.PathLike[str] | None) -> Measured:
     try:
         evaluation = Evaluation.from_json(json.loads(place.read_text(encoding="utf-8")))
     except OSError as error:
-        raise ReportError(f"cannot read the evaluation {str(place)!r}: {error.strerror}; give another file") from None
+        raise EvaluationError(
+            f"cannot read the evaluation {str(place)!r}: {error.strerror}; give another file"
+        ) from None
     except (ValueError, RecursionError) as error:
         said = str(error) if isinstance(error, EvaluationError) else "it is no JSON text; make it anew with evaluate"
-        raise ReportError(f"{str(place)!r} is no evaluation: {said}") from None
+        raise EvaluationError(f"{str(place)!r} is no evaluation: {said}") from None
     found = matched(result, evaluation)
     if found.problem and path is not None:
-        raise ReportError(f"{str(place)!r} {found.problem}; give one of this run's losses")
+        raise EvaluationError(f"{str(place)!r} {found.problem}; give one of this run's losses")
     return found
 
 
@@ -63,22 +68,24 @@ def make(result: SearchResult, task: Task | None, n_jobs: int = 1) -> Measured:
     """Measure the pick against the tuned task loss, and keep the numbers in the run's directory, if there is one.
 
     Raises:
-        ReportError: If nothing was found, or the task is the user's own and was not given.
+        EvaluationError: If nothing was found, or the task is the user's own and was not given.
     """
     if not result.front:
-        raise ReportError("there is no loss to evaluate: no candidate of this run was evaluated; let it run for longer")
+        raise EvaluationError("the run has no loss to evaluate: no candidate got so far; let it run for longer")
     if task is None:
         if result.directory is None:
-            raise ReportError("an evaluation trains models: give the task, as in report(result, path, task=task)")
+            raise EvaluationError("an evaluation trains models: give the task, as in report(result, path, task=task)")
         task = recorded_task(result.config, result.directory)
     steps = result.settings.fitness_steps
-    evaluation = evaluate(task, {"pick": result.best.loss}, seeds=SEEDS, steps=steps, n_jobs=n_jobs)
+    evaluation = evaluate(
+        task, {"pick": result.best.loss}, seeds=SEEDS, steps=steps, learning_rate=result.settings.learning_rate,
+        momentum=result.settings.momentum, nesterov=result.settings.nesterov,
+        weight_decay=result.settings.weight_decay, n_jobs=n_jobs,
+    )  # fmt: skip
+    pick, *others = evaluation.rows
+    evaluation = replace(evaluation, rows=(replace(pick, formula=_identity(result.best)), *others))
     if result.directory is not None:
-        text = json.dumps(evaluation.to_json(), indent=2) + "\n"
-        try:
-            (result.directory / EVALUATION).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ReportError(f"cannot write {str(result.directory / EVALUATION)!r}: {error.strerror}") from None
+        write(result.directory / EVALUATION, (json.dumps(evaluation.to_json(), indent=2) + "\n").encode())
     return matched(result, evaluation)
 
 
@@ -88,8 +95,17 @@ def matched(result: SearchResult, evaluation: Evaluation) -> Measured:
     if (evaluation.task, evaluation.kind) != (task["name"], task["kind"]):
         return Measured(problem=f"is an evaluation on another task ({evaluation.task}, {evaluation.kind})")
     by_formula = {row.formula: row for row in evaluation.rows}
-    formulas = {c.id: str(c.loss.expression) for c in result.front}
+    formulas = {c.id: _identity(c) for c in result.front}
     rows = {number: by_formula[formula] for number, formula in formulas.items() if formula in by_formula}
     if not rows:
         return Measured(problem="is an evaluation of other losses than those on the front of this run")
     return Measured(evaluation, rows)
+
+
+def _identity(candidate: Candidate) -> str:
+    """What an evaluation calls a loss: the formula it was trained with; of a network, its name and its weights."""
+    expression = candidate.loss.expression
+    if isinstance(expression, Expression):
+        return str(expression)
+    numbers = repr((candidate.scale, list(map(float, candidate.expression.weights))))
+    return f"{candidate.expression}, weights {sha256(numbers.encode()).hexdigest()[:16]}"

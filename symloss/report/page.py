@@ -6,18 +6,19 @@ import base64
 import hashlib
 import json
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from symloss.discovery.result import SearchResult, load_run
-from symloss.errors import ReportError
+from symloss.errors import EvaluationError, OutputError
 from symloss.report import contents, measured
+from symloss.report.files import write
 from symloss.tasks.task import Task
 
 GENERATOR = '<meta name="generator" content="symloss report">'
 """By this a page is known as a report."""
 _HERE = Path(__file__).parent
+_NEITHER = "base-uri 'none'; form-action 'none'"
 _HEAD = 2000  # bytes of a file in which that is looked for
 
 
@@ -52,14 +53,15 @@ def report(
 
     Raises:
         RunError: If it is no run directory, or a file of it is damaged.
-        ReportError: If the page cannot be written, or an evaluation cannot be read or does not belong to the run.
+        OutputError: If the page cannot be written.
+        EvaluationError: If an evaluation cannot be made or read, or does not belong to the run.
     """
     place = check_place(path, overwrite)
     if evaluate and evaluation is not None:
-        raise ReportError("an evaluation is either made or read: give evaluate or evaluation, not both")
+        raise EvaluationError("an evaluation is either made or read: give evaluate or evaluation, not both")
     result = run if isinstance(run, SearchResult) else load_run(run)
     found = measured.make(result, task, n_jobs) if evaluate else measured.read(result, evaluation)
-    _write(place, page(result, found).encode("utf-8", "replace"))
+    write(place, page(result, found).encode("utf-8", "replace"))
     return place
 
 
@@ -67,21 +69,21 @@ def check_place(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
     """The place of a page, once it is known that one may be written there.
 
     Raises:
-        ReportError: If it may not.
+        OutputError: If it may not.
     """
     place = Path(path)
     if place.is_dir() or "\0" in str(place):
-        raise ReportError(f"{str(path)!r} is a directory; give the name of a file in it, such as report.html")
+        raise OutputError(f"{str(path)!r} is a directory; give the name of a file in it, such as report.html")
     if not place.parent.is_dir():
-        raise ReportError(f"there is no directory {str(place.parent)!r} for {place.name!r}; make it first")
+        raise OutputError(f"there is no directory {str(place.parent)!r} for {place.name!r}; make it first")
     if place.exists() and not overwrite:
         try:
             with place.open("rb") as file:
                 earlier = GENERATOR.encode() in file.read(_HEAD)
         except OSError as error:
-            raise ReportError(f"cannot read {str(path)!r}: {error.strerror}; give another file") from None
+            raise OutputError(f"cannot read {str(path)!r}: {error.strerror}; give another file") from None
         if not earlier:
-            raise ReportError(f"{str(path)!r} is there and is no report; give another name, or overwrite it")
+            raise OutputError(f"{str(path)!r} is there and is no report; give another name, or overwrite it")
     return place
 
 
@@ -100,7 +102,7 @@ def page(result: SearchResult, found: measured.Measured) -> str:
     return environment.get_template("page.html").render(
         told,
         generator=Markup(GENERATOR),
-        policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+        policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; {_NEITHER}",
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         numbers=Markup(embedded_json(numbers)),
@@ -111,20 +113,3 @@ def embedded_json(value: Any) -> str:
     """JSON that may stand inside `<script type="application/json">`: no character in it can end the element."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _write(place: Path, content: bytes) -> None:
-    """Write the file beside its place, then move it there."""
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-    try:
-        if place.exists() and not place.is_file():  # a pipe or a device
-            place.write_bytes(content)
-            return
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, os.path.realpath(place))
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise ReportError(f"cannot write {str(place)!r}: {error.strerror}; give another file") from None

@@ -8,6 +8,7 @@ from typing import Any
 
 from symloss.discovery.result import SearchResult
 from symloss.discovery.settings import Settings
+from symloss.report.command import discover_command
 
 EVALUATION = "evaluation.json"
 """The file of a run directory in which the comparison of its pick with the tuned task loss is kept."""
@@ -16,49 +17,35 @@ SEEDS = 10
 
 
 def recipe(result: SearchResult) -> dict[str, Any] | None:
-    """What `load_task` was called with; None for a task of the user's own, or where a file says what cannot be."""
+    """Arguments of `load_task`, as the run records them; None for a task of the user's own, or a damaged record."""
     record = result.config.task.get("recipe")
-    options = record.get("model_options") if isinstance(record, dict) else None
-    if not isinstance(record, dict) or not isinstance(options, dict) or not all(map(str.isidentifier, options)):
+    if not isinstance(record, dict):
         return None
+    options = {**_dictionary(record.get("options")), **_dictionary(record.get("model_options"))}
     if not isinstance(record.get("seed"), int) or not all(isinstance(record.get(k), str) for k in ("name", "model")):
         return None
+    if not all(map(str.isidentifier, options)):
+        return None
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-    return {**record, "model_options": plain}
+    return {"name": record["name"], "model": record["model"], "seed": record["seed"], "options": plain}
 
 
 def command(result: SearchResult) -> str | None:
     """The line of the shell that repeats the search; None for a task of the user's own."""
-    loaded = recipe(result)
-    if loaded is None:
-        return None
-    words = ["symloss", "discover", loaded["name"], "--model", loaded["model"]]
-    for name, value in loaded["model_options"].items():
-        words += ["--model-option", f"{name}={_word(value)}"]
-    words += ["--split-seed", str(loaded["seed"])]
-    if result.config.method != "evomal":
-        words += ["--method", result.config.method]
-    settings = _settings(result)
-    for option, name in (("--population", "population_size"), ("--generations", "generations"), ("--seed", "seed")):
-        words += [option, str(settings.pop(name))]
-    for guess in result.config.guesses:
-        words += ["--guess", str(guess)]
-    for name, value in settings.items():
-        words += ["--set", f"{name}={_word(value)}"]
-    if result.directory is not None:
-        words += ["--out", str(result.directory)]
-    return shlex.join(words)
+    line = discover_command(result.config) if recipe(result) is not None else None
+    if line is None or result.directory is None:
+        return line
+    return f"{line} --out {shlex.quote(str(result.directory))}"
 
 
 def python(result: SearchResult) -> str:
     """The lines of Python that repeat the search."""
     loaded = recipe(result)
     if loaded is not None:
-        given = {"model": loaded["model"], "seed": loaded["seed"], **loaded["model_options"]}
+        given = {"model": loaded["model"], "seed": loaded["seed"], **loaded["options"]}
         task = f"task = sl.load_task({_call([loaded['name']], given)})"
     else:
-        name = result.config.task["name"]
-        identity = result.config.task["identity"]
+        name, identity = result.config.task["name"], result.config.task["identity"]
         task = f"# `task` is the one of your own that the run was on: {name!r}, with task.identity() == {identity!r}"
     options = _settings(result)
     if result.config.method != "evomal":
@@ -72,15 +59,12 @@ def python(result: SearchResult) -> str:
 
 def evaluation(result: SearchResult) -> str:
     """What measures the pick against the tuned task loss and keeps the answer where a report looks for it."""
-    steps = result.settings.fitness_steps
     if result.directory is not None and recipe(result) is not None:
-        where = shlex.quote(str(result.directory))
-        out = shlex.quote(str(result.directory / EVALUATION))
-        return f"symloss evaluate {where} --seeds {SEEDS} --steps {steps} --out {out}\nsymloss report {where}"
+        return f"symloss report {shlex.quote(str(result.directory))} --evaluate"
     run = "result" if result.directory is None else repr(str(result.directory))
     return (
-        f"import symloss as sl\n\n# with the task of the run\n"
-        f'sl.report({run}, "report.html", evaluate=True, task=task, overwrite=True)'
+        "import symloss as sl\n\n# `task` is that of the run\n"
+        f'sl.report({run}, "report.html", evaluate=True, task=task)'
     )
 
 
@@ -100,11 +84,8 @@ def _settings(result: SearchResult) -> dict[str, Any]:
     return {name: getattr(own, name) for name in (*names, *changed)}
 
 
-def _word(value: Any) -> str:
-    """A value as the command line takes it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _dictionary(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _call(given: Iterable[Any], named: dict[str, Any]) -> str:
