@@ -18,6 +18,7 @@ from symloss.report.measured import Measured
 
 if TYPE_CHECKING:
     from symloss.analysis.report import SmoothingReport
+    from symloss.evaluation import Estimate, Evaluation
 
 SYMBOLS = {
     "multiclass": (
@@ -57,7 +58,7 @@ WORK = {
     "develop": "refining weights, and training models to measure fitness",
 }
 MODELS = {"mlp": "a multilayer perceptron", "linear": "a linear model", "lenet5": "a LeNet-5"}
-_SHORT = 74  # characters of a formula in the table
+_SHORT = 84  # characters of a formula in the table
 _SECONDS = 6.0  # at most, for proof and derivation of label smoothing
 
 
@@ -135,7 +136,7 @@ def _loss(result: SearchResult, c: Candidate, found: Measured, charts: dict[str,
         "weights": ", ".join(f"{w:.4g}".replace("-", "−") for w in formula.weights) if formula is not None else "",
         "scale": f"{c.scale:.4g}" if c.scale != 1 else "",
         "protected": _protected(formula) if formula is not None else [],
-        "tested": found.evaluation.interval(row.score) if found.evaluation and row else "",
+        "tested": _interval(found.evaluation, row.score) if found.evaluation and row else "",
         "test_mean": repr(row.score.mean) if row else "inf",
         "charts": [_shown(f"loss-{c.id}-{k}", chart, charts) for k, chart in enumerate(figures.loss_charts(c))],
         "tree": tree,
@@ -196,8 +197,8 @@ def _measured(result: SearchResult, found: Measured, charts: dict[str, Chart]) -
         "rows": [
             {
                 "name": r.name, "pick": r is row, "rate": f"{r.learning_rate:.3g}{'*' if r.at_edge else ''}",
-                "tuned": r.tuned, "score": evaluation.interval(r.score), "verdict": r.verdict, "role": r.role,
-                "difference": "reference" if r.role == TUNED else evaluation.interval(r.difference, signed=True),
+                "tuned": r.tuned, "score": _interval(evaluation, r.score), "verdict": r.verdict, "role": r.role,
+                "difference": "reference" if r.role == TUNED else _interval(evaluation, r.difference, True),
                 "diverged": f"{r.diverged} of {len(r.values)}", "seconds": f"{r.seconds:.1f}",
             }
             for r in evaluation.rows
@@ -247,6 +248,11 @@ def _source(result: SearchResult) -> str:
         return result.best.loss.source()
     except LossError as error:
         return f"# {error}\n"
+
+
+def _interval(evaluation: Evaluation, value: Estimate, signed: bool = False) -> str:
+    """A mean with its interval, with real minus signs."""
+    return evaluation.interval(value, signed).replace("-", "−")
 
 
 def _metric(value: float, kind: str) -> str:

@@ -76,7 +76,7 @@ def front_chart(result: SearchResult) -> Chart:
     sizes, values = [c.complexity for c in evaluated], [c.fitness for c in evaluated]
     front = [c.complexity for c in result.front], [c.fitness for c in result.front]
     y = Axis(f"{result.metric_name} (validation)", *span(values, wide(values)), log=wide(values))
-    x = Axis(f"complexity ({result.front[-1].unit})", 0.0, max(sizes) + 1.0, whole=True)
+    x = Axis(f"complexity ({result.front[-1].unit})", 0.0, 1.04 * max(sizes) + 1.0, whole=True)
     series = (
         Series(f"evaluated ({len(evaluated)})", sizes, values, "points", MUTED),
         Series(f"Pareto front ({len(result.front)})", *front, "step"),

@@ -132,7 +132,10 @@ class _Reader:
         closing = self.take()
         if {opening, closing} - set("()|[]"):
             raise UnknownError(f"{opening!r:.40} is no bracket that is known")
-        fence = '<mo form="{}" stretchy="true" lspace="0em" rspace="0em">{}</mo>'
+        tall = (
+            "true" if "<mfrac>" in body else "false"
+        )  # others need no more than they are, and browsers give them more
+        fence = f'<mo form="{{}}" stretchy="{tall}" lspace="0em" rspace="0em">{{}}</mo>'
         return f"<mrow>{fence.format('prefix', opening)}{body}{fence.format('postfix', closing)}</mrow>"
 
     def name(self) -> str:
