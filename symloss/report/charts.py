@@ -234,7 +234,7 @@ def wide(values: Sequence[float]) -> bool:
 
 def _held(share: float) -> float:
     """A share not much beyond the panel: SVG takes no huge numbers."""
-    return share if math.isnan(share) else min(max(share, -_FAR), 1 + _FAR)
+    return min(max(share, -_FAR), 1 + _FAR) if math.isfinite(share) else math.nan
 
 
 def _path(points: list[tuple[float, float]], step: bool) -> str:

@@ -59,7 +59,7 @@ WORK = {
 }
 MODELS = {"mlp": "a multilayer perceptron", "linear": "a linear model", "lenet5": "a LeNet-5"}
 _SHORT = 84  # characters of a formula in the table
-_SECONDS = 6.0  # at most, for proof and derivation of label smoothing
+_LINE = 42.0  # em of a formula on the page
 
 
 def contents(result: SearchResult, found: Measured) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _loss(result: SearchResult, c: Candidate, found: Measured, charts: dict[str,
         "fitness": c.fitness,
         "shown": _metric(c.fitness, result.kind),
         "exact_fitness": repr(c.fitness),
-        "math": mathml.formula(formula) if formula is not None else "",
+        "math": mathml.formula(formula, line=_LINE) if formula is not None else "",
         "text": str(formula or c.expression),
         "short": readable(formula or c.expression, _SHORT),
         "generation": c.generation + 1,
@@ -207,16 +207,25 @@ def _measured(result: SearchResult, found: Measured, charts: dict[str, Chart]) -
 
 
 def _smoothing(result: SearchResult) -> dict[str, Any]:
-    """Whether the pick acts as label smoothing."""
+    """Whether the pick acts as label smoothing: measured, as how far algebra gets in some seconds differs by machine."""
     from symloss.analysis import label_smoothing
 
     classes = int(result.config.task["outputs"]) if result.kind == "multiclass" else 2
     try:
-        report: SmoothingReport = label_smoothing(result.best.loss, classes, seconds=_SECONDS)
+        report: SmoothingReport = label_smoothing(result.best.loss, classes, seconds=0.0)
     except SymlossError as error:
-        return {"statement": f"This cannot be told for the pick: {error}.", "notes": (), "text": "", "figure": ""}
+        return {
+            "statement": f"This cannot be told for the pick: {error}.",
+            "notes": (),
+            "text": "",
+            "figure": "",
+            "command": "",
+        }
     figure = figures.embedded(report.figure(), "smoothing", "value and logit gradient beside label smoothing")
-    return {"statement": report.statement, "notes": report.notes, "text": str(report), "figure": figure}
+    return {
+        "statement": report.statement, "notes": report.notes, "text": str(report), "figure": figure,
+        "command": repeat.smoothing(result),
+    }  # fmt: skip
 
 
 def _facts(result: SearchResult) -> dict[str, str]:

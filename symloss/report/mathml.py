@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from html import escape
 
 from symloss.expression.expression import Expression
-from symloss.expression.latex import to_latex
+from symloss.expression.latex import Equation, Typesetter
 
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\[^A-Za-z]|\d+(?:\.\d+)?|\S")
 _FUNCTIONS = ("exp", "log", "max", "min", "tanh", "sin", "cos", "sinh", "cosh", "tan")
@@ -31,22 +32,34 @@ class UnknownError(ValueError):
     """A command or a form that is not in the part of LaTeX that is read."""
 
 
-def formula(expression: Expression, digits: int = 4) -> str:
+def formula(expression: Expression, digits: int = 4, line: float = math.inf) -> str:
     """A `<math>` element that says ℓ(y, f) = expression; the formula as text where its LaTeX is beyond this module.
 
     Args:
         expression: The expression.
         digits: Significant digits of the weights.
+        line: Width in em beyond which it is broken over lines, as `Typesetter` does: u₁, u₂, ... are parts of it.
 
     Returns:
         Markup in which all text is escaped.
     """
-    left = r"\ell(y, f) = "
+    equations = Typesetter(digits, line).equations(expression)
     try:
-        body = from_latex(left + to_latex(expression, digits))
+        rows = [row for equation in equations for row in _rows(equation)]
     except UnknownError:
-        body = f"<mtext>ℓ(y, f) = {escape(str(expression))}</mtext>"
-    return f'<math display="block"><mrow>{body}</mrow></math>'
+        rows = [("<mtext>ℓ(y, f) =</mtext>", f"<mtext>{escape(str(expression))}</mtext>")]
+    if len(rows) == 1:
+        return f'<math display="block"><mrow>{"".join(rows[0])}</mrow></math>'
+    cells = "".join(f'<mtr><mtd class="left">{left}</mtd><mtd>{right}</mtd></mtr>' for left, right in rows)
+    return f'<math display="block"><mtable displaystyle="true">{cells}</mtable></math>'
+
+
+def _rows(equation: Equation) -> Iterator[tuple[str, str]]:
+    """What stands left and right of the alignment, line by line."""
+    first, *others = equation.lines
+    yield from_latex(f"{equation.left} ="), from_latex(first)
+    for text in others:
+        yield "", from_latex(rf"\quad {{}} {text}")
 
 
 def from_latex(latex: str) -> str:

@@ -56,10 +56,10 @@ def report(
         OutputError: If the page cannot be written.
         EvaluationError: If an evaluation cannot be made or read, or does not belong to the run.
     """
-    place = check_place(path, overwrite)
     if evaluate and evaluation is not None:
         raise EvaluationError("an evaluation is either made or read: give evaluate or evaluation, not both")
     result = run if isinstance(run, SearchResult) else load_run(run)
+    place = check_place(path, overwrite)
     found = measured.make(result, task, n_jobs) if evaluate else measured.read(result, evaluation)
     write(place, page(result, found).encode("utf-8", "replace"))
     return place

@@ -68,6 +68,14 @@ def evaluation(result: SearchResult) -> str:
     )
 
 
+def smoothing(result: SearchResult) -> str:
+    """What derives in symbols how the pick acts as label smoothing."""
+    classes = f" --classes {result.config.task['outputs']}" if result.kind == "multiclass" else ""
+    if result.directory is not None:
+        return f"symloss smoothing {shlex.quote(str(result.directory))}{classes}"
+    return f"symloss smoothing {shlex.quote(str(result.best.loss.expression))} --kind {result.kind}{classes}"
+
+
 def use(result: SearchResult) -> str:
     """How to train with the pick."""
     if result.directory is None:

@@ -98,7 +98,9 @@ def test_brackets_around_what_is_tall_stretch() -> None:
     assert 'stretchy="true"' not in formula(sl.parse("square(y - f)")).replace(">|<", "")
 
 
-@pytest.mark.parametrize("latex", [r"\unknown", "{", "}", r"\frac{1}", r"\left(y", r"\left\langle y\right)", "é\0", "^"])
+@pytest.mark.parametrize(
+    "latex", [r"\unknown", "{", "}", r"\frac{1}", r"\left(y", r"\left\langle y\right)", "é\0", "^"]
+)
 def test_what_is_not_known(latex: str) -> None:
     with pytest.raises(UnknownError):
         from_latex(latex)
