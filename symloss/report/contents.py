@@ -207,7 +207,7 @@ def _measured(result: SearchResult, found: Measured, charts: dict[str, Chart]) -
 
 
 def _smoothing(result: SearchResult) -> dict[str, Any]:
-    """Whether the pick acts as label smoothing: measured, as how far algebra gets in some seconds differs by machine."""
+    """Whether the pick acts as label smoothing, as measured: how far algebra gets in seconds differs by machine."""
     from symloss.analysis import label_smoothing
 
     classes = int(result.config.task["outputs"]) if result.kind == "multiclass" else 2

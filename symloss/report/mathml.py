@@ -47,17 +47,17 @@ def formula(expression: Expression, digits: int = 4, line: float = math.inf) -> 
     try:
         rows = [row for equation in equations for row in _rows(equation)]
     except UnknownError:
-        rows = [("<mtext>ℓ(y, f) =</mtext>", f"<mtext>{escape(str(expression))}</mtext>")]
+        rows = [("", f"<mtext>ℓ(y, f) = {escape(str(expression))}</mtext>")]
     if len(rows) == 1:
         return f'<math display="block"><mrow>{"".join(rows[0])}</mrow></math>'
-    cells = "".join(f'<mtr><mtd class="left">{left}</mtd><mtd>{right}</mtd></mtr>' for left, right in rows)
+    cells = "".join(f"<mtr><mtd>{left}</mtd><mtd>{right}</mtd></mtr>" for left, right in rows)
     return f'<math display="block"><mtable displaystyle="true">{cells}</mtable></math>'
 
 
 def _rows(equation: Equation) -> Iterator[tuple[str, str]]:
     """What stands left and right of the alignment, line by line."""
     first, *others = equation.lines
-    yield from_latex(f"{equation.left} ="), from_latex(first)
+    yield from_latex(equation.left), from_latex(f"= {first}")
     for text in others:
         yield "", from_latex(rf"\quad {{}} {text}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 import symloss as sl
 from symloss.expression import primitives
 from symloss.expression.expression import Expression
+from symloss.expression.latex import Typesetter
 from symloss.report.mathml import UnknownError, formula, from_latex
 from tests.strategies import expressions
 
@@ -124,3 +126,16 @@ def test_an_operation_with_other_latex_is_told_as_text() -> None:
         assert "<img" not in formula(sl.parse("cube(f)"))
     finally:
         primitives.unregister("cube")
+
+
+@given(expressions())
+@settings(max_examples=40, deadline=None)
+def test_a_long_formula_stands_on_lines(expression: Expression) -> None:
+    equations = Typesetter(4, 20.0).equations(expression)
+    root = ElementTree.fromstring(formula(expression, line=20.0))
+    lines = sum(len(equation.lines) for equation in equations)
+    assert len(root.findall(".//mtr")) == (lines if lines > 1 else 0)
+    shown, written = root.itertext(), " ".join(line for equation in equations for line in equation.lines)
+    digits = [text for text in shown if text[0].isdigit()]
+    assert len(digits) >= len(re.findall(r"\d+\.\d+", written))
+    assert root.find(".//mtext") is None
