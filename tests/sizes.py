@@ -7,9 +7,11 @@ import re
 SMALL = {
     r"(--population )\d+": "8 --set refinement_steps=10 --set fitness_steps=50",
     r"(population_size=)\d+": "8, refinement_steps=10, fitness_steps=50",
+    r"(population_size = )\d+": "8, refinement_steps = 10, fitness_steps = 50",
     r"(--jobs )\d+": "1",
-    r"(--seeds |seeds=)\d+": "2",
-    r"(--steps |\bsteps=)\d+": "20",
+    r"(\{ name = \"catalogue\")": ', losses = ["focal"]',
+    r"(--seeds |seeds ?= ?)\d+": "2",
+    r"(--steps |\bsteps ?= ?)\d+": "20",
     r"(--grid )\d+": "5",
     r"(grid=)\(\d+, \d+\)": "(5, 5)",
     r"(grid=)\(\d+,\)": "(5,)",
@@ -20,4 +22,4 @@ def small(snippet: str) -> str:
     """The snippet with small numbers; a tenth of the generations, so that going on for longer remains so."""
     for pattern, number in SMALL.items():
         snippet = re.sub(pattern, rf"\g<1>{number}", snippet)
-    return re.sub(r"(--generations |generations=)(\d+)", lambda m: m[1] + str(max(int(m[2]) // 10, 1)), snippet)
+    return re.sub(r"(--generations |generations ?= ?)(\d+)", lambda m: m[1] + str(max(int(m[2]) // 10, 1)), snippet)

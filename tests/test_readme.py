@@ -15,7 +15,7 @@ from tests.sizes import small
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SNIPPETS = re.findall(r"^```(python|bash)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+SNIPPETS = re.findall(r"^```(python|bash|toml)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 COMMANDS = (
     "discover",
     "resume",
@@ -27,6 +27,8 @@ COMMANDS = (
     "plot",
     "smoothing",
     "landscape",
+    "explain",
+    "compare",
     "tasks",
     "losses",
 )
@@ -45,13 +47,17 @@ def run_bash(snippet: str) -> None:
 def test_snippets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
+    rows = [f"{i % 7},{i % 5},{i % 7 + 2 * (i % 5)}" for i in range(90)]
+    Path("data.csv").write_text("\n".join(["rooms,age,price", *rows]) + "\n")
     for language, snippet in SNIPPETS:
         if language == "bash":
             run_bash(small(snippet))
+        elif language == "toml":
+            Path("comparison.toml").write_text(small(snippet))
         else:
             exec(compile(small(snippet), "README.md", "exec"), names)
     out, err = capsys.readouterr()
-    assert "error" not in err
+    assert "error:" not in err
     assert out.count("pick: lowest error rate") >= 5
     written = {entry.name for entry in tmp_path.iterdir()}
     assert {"best.json", "best.py", "loss.png", "loss-front.png", "loss-history.png", "tree.svg", "runs"} <= written

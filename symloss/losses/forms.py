@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -153,6 +154,8 @@ def _proportional(edge: Edge) -> bool:
 
 def _proved(at_zero: Expression, likely: Form) -> bool:
     intercept, slope = line(at_zero)
+    if not math.isfinite(intercept + slope):  # a pole where the line is taken
+        return False
     if likely == "target-only":
         constant = Expression(("add", "1", "1"), (intercept, 0.0))
         return equivalent(at_zero, constant, "multiclass", PROOF_SECONDS).verdict == "proved"

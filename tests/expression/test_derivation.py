@@ -33,7 +33,7 @@ def test_steps() -> None:
 
 
 def test_algebra() -> None:
-    found = derivation(parse("square(y + f) - square(y - f)"), "regression", seconds=20)
+    found = derivation(parse("square(y + f) - square(y - f)"), "regression", seconds=60)
     assert found.steps[-1].reason == ALGEBRA
     assert found.slices == ()
     y, f = np.meshgrid(F, -F)

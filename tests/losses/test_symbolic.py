@@ -175,6 +175,11 @@ def test_symmetries_of_multiclass(expression: Expression, seed: int) -> None:
     assert gradient.sum(1).abs().max() <= 1e-10 * (1 + gradient.abs().max())  # adding to all logits changes nothing
 
 
+def test_a_pole_of_the_slice_proves_nothing() -> None:
+    pole = Expression(("exp", "truediv", "log", "f", "y"), (1.0, 1.0, 3.0, 1.0))  # ℓ(0, f) is e^±inf
+    assert SymbolicLoss(pole).form == "dense"
+
+
 # --- precision -------------------------------------------------------------------------------------------------------
 
 
