@@ -82,7 +82,7 @@ def end_search(result: SearchResult) -> None:
         where = shlex.quote(str(result.directory))
         steps = [f"resume {where}"] if result.stopped in ("interrupted", "time limit reached") else []
         if result.front:
-            steps += [f"show {where}", f"plot {where} --out loss.png", f"evaluate {where}"]
+            steps += [f"show {where}", f"plot {where} --out loss.png", f"evaluate {where}", f"report {where}"]
         print(f"\nkept in {result.directory}")
         for number, step in enumerate(steps):
             print("next:" if number == 0 else "     ", "symloss", step)

@@ -28,6 +28,7 @@ from symloss.cli import (
     latex,
     losses,
     plot,
+    report,
     resume,
     show,
     simplify,
@@ -44,8 +45,8 @@ from tests.cli.conftest import SMALL, Cli
 from tests.tasks.sources.formats import write_images
 
 MODULES = (
-    discover, resume, show, evaluate, compare, explain, simplify, latex, draw, plot, smoothing, landscape, tasks,
-    losses,
+    discover, resume, show, evaluate, compare, explain, simplify, latex, draw, plot, report, smoothing, landscape,
+    tasks, losses,
 )  # fmt: skip
 
 
