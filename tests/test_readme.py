@@ -28,6 +28,7 @@ COMMANDS = (
     "smoothing",
     "landscape",
     "explain",
+    "report",
     "compare",
     "tasks",
     "losses",
