@@ -270,3 +270,12 @@ def test_a_script_that_is_not_the_pages_own_is_refused(started: webdriver.Chrome
     assert "script" in messages
     assert "Content Security Policy" in messages
     started.get_log("performance")
+
+
+def test_a_script_that_got_in_could_not_reach_the_network(started: webdriver.Chrome, files: dict[str, Path]) -> None:
+    started.get(files["run"].as_uri())
+    answer = started.execute_async_script(
+        "const done = arguments[0]; fetch('https://example.invalid/').then(() => done('sent'), (e) => done(String(e)));"
+    )
+    assert answer != "sent"
+    assert any("Content Security Policy" in entry["message"] for entry in started.get_log("browser"))
