@@ -22,6 +22,7 @@ from symloss.errors import EvaluationError
 
 KINDS = ("random", "pca", "hessian", "between")
 _SAVE_SECONDS = 5.0
+_MOST_POINTS = 10**8
 
 
 def landscape(
@@ -114,6 +115,7 @@ def landscape(
     result = Landscape(tuple(axes), empty, np.zeros((len(models), seeds, *shape), bool), centres, path, settings)
     if out is not None:
         result = _resumed(result, Path(out))
+        result.save(out)  # where that fails, nothing was computed in vain
     _fill(result, prepared, planes, Path(out) if out is not None else None)
     return result
 
@@ -191,8 +193,11 @@ def _check(models: Any, metrics: Any, directions: Any, seeds: Any, seed: Any, ch
             continue
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
             raise EvaluationError(f"{name} is a whole number of at least {low}; received {value!r:.40}")
-    if isinstance(directions, str) and directions not in KINDS:
-        raise EvaluationError(f"directions are one of {', '.join(KINDS)}, or your own; received {directions!r:.40}")
+    own = isinstance(directions, Sequence) and all(isinstance(d, Mapping) for d in directions)
+    if directions not in KINDS if isinstance(directions, str) else not own:
+        raise EvaluationError(
+            f"directions are one of {', '.join(KINDS)}, or your own, by names of parameters; received {directions!r:.40}"
+        )
     if directions != "random" and seeds != 1:
         raise EvaluationError(f"only random directions have a spread over seeds; received seeds={seeds}")
     if directions not in ("random", "hessian") and len(models) > 1:
@@ -210,6 +215,8 @@ def grid_shape(grid: Any, axes: int | None = None) -> tuple[int, ...]:
         raise EvaluationError(
             f"grid holds one or two odd numbers from 3 on, so that there is a centre; received {grid!r:.40}"
         )
+    if math.prod(map(int, sizes)) > _MOST_POINTS:
+        raise EvaluationError(f"a grid of more than {_MOST_POINTS} points has no room in memory; received {grid!r:.60}")
     return tuple(int(n) for n in sizes)
 
 
@@ -224,7 +231,9 @@ def _spans(span: Any, directions: Any, path: np.ndarray | None, axes: int) -> li
         [1.0 if span is None else span] * axes if span is None or isinstance(span, numbers.Real) else list(span)
     )
     pairs: list[Any] = [(-s, s) if isinstance(s, numbers.Real) else tuple(s) for s in spans]
-    ordered = all(len(p) == 2 and all(math.isfinite(v) for v in p) and p[0] < p[1] for p in pairs)
+    ordered = all(
+        len(p) == 2 and all(isinstance(v, numbers.Real) and math.isfinite(v) for v in p) and p[0] < p[1] for p in pairs
+    )
     if len(pairs) != axes or not ordered:
         raise EvaluationError(
             f"span is a positive number, or for each direction one or (low, high); received {span!r:.60}"

@@ -98,7 +98,7 @@ def compare_sharpness(
     modules = {entry.name: entry.loss for entry in wanted}
     known = _known(chosen or {}, modules)
     radii = {"radius": radius, "adaptive_radius": adaptive_radius}
-    check_options({"top_k": top_k, "probes": probes}, radii)
+    check_options({"top_k": top_k, "probes": probes}, radii, density_steps)
     normalised = task.kind != "regression"
     options = {"top_k": top_k, "probes": probes, "density_steps": density_steps, "normalised": normalised, **radii}
     with Executor(task, n_jobs) as executor:
