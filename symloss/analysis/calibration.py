@@ -98,7 +98,7 @@ def calibration(outputs: Tensor, targets: Tensor, bins: int = 15) -> Calibration
     if z.shape[1] == 1:
         z = torch.cat([torch.zeros_like(z), z], 1)
     classes = z.shape[1]
-    if strange := [value for value in y.unique().tolist() if value not in range(classes)]:
+    if strange := [value for value in sorted(set(y.tolist())) if value not in range(classes)]:
         raise LossError(f"targets are classes from 0 to {classes - 1} for {classes} classes; received {strange[0]!r}")
     confidence, guess = z.softmax(1).max(1)
     right = (guess == y).double()
