@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_MOST_BINS = 1_000_000
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What `calibration` found; bins are (k/K, (k + 1)/K], k from 0 to K − 1.
@@ -74,12 +77,15 @@ def calibration(outputs: Tensor, targets: Tensor, bins: int = 15) -> Calibration
         Counts, mean confidence max_c f_c (binary: max(f, 1 − f)) and accuracy of each bin.
 
     Raises:
-        LossError: If shapes do not fit, or an output is not finite.
+        LossError: If shapes do not fit, an output is not finite, or a target is no class.
 
     Source: Guo et al., *On Calibration of Modern Neural Networks*, arXiv 1706.04599.
     """
-    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
-        raise LossError(f"bins is a whole number of at least 1; received {bins!r:.40}")
+    if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= _MOST_BINS:
+        raise LossError(f"bins is a whole number of at least 1, at most {_MOST_BINS}; received {bins!r:.40}")
+    for what, given in (("outputs", outputs), ("targets", targets)):
+        if not isinstance(given, Tensor):
+            raise LossError(f"{what} are a tensor; received {type(given).__name__}")
     z, y = outputs.detach().double().cpu(), targets.detach().cpu().flatten()
     z = z.unsqueeze(1) if z.dim() == 1 else z
     if z.dim() != 2 or len(z) != len(y) or not len(y) or z.shape[1] == 0:
@@ -91,6 +97,9 @@ def calibration(outputs: Tensor, targets: Tensor, bins: int = 15) -> Calibration
         raise LossError("an output is not finite: a model that diverged has no calibration")
     if z.shape[1] == 1:
         z = torch.cat([torch.zeros_like(z), z], 1)
+    classes = z.shape[1]
+    if strange := [value for value in sorted(set(y.tolist())) if value not in range(classes)]:
+        raise LossError(f"targets are classes from 0 to {classes - 1} for {classes} classes; received {strange[0]!r}")
     confidence, guess = z.softmax(1).max(1)
     right = (guess == y).double()
     place = ((confidence * bins).ceil().long() - 1).clamp(0, bins - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -19,6 +20,7 @@ from symloss.evaluation.protocol import Protocol
 from symloss.evaluation.training import check
 from symloss.expression.expression import Expression
 from symloss.expression.simplification import simplify
+from symloss.tasks.checks import check_task
 from symloss.tasks.task import Task
 
 FORMULA, RATE, SMOOTHING, FLATNESS = "formula", "learning rate", "label smoothing", "flatness"
@@ -73,11 +75,14 @@ def explain(
         LossError: If the loss cannot be used on this task, or has no finite gradient at initialisation.
         EvaluationError: If an option is out of its range.
     """
+    check_task(task)
     if task.test is None:
         raise TaskError(f"task {task.name!r} has no test data to measure on; give test=(X, y)")
     protocol = Protocol(
         seeds, True, steps, batch_size, learning_rate, rates, tuning_seeds, momentum, nesterov, weight_decay, seed
     )  # fmt: skip
+    if not isinstance(loss, str | os.PathLike | Expression | nn.Module):
+        raise LossError(f"one loss is explained at a time; received {type(loss).__name__}")
     entry = entries(task, loss, True)[0]
     expression, module = getattr(entry.loss, "expression", None), entry.loss
     check(task, protocol.settings, {entry.name: module}, n_jobs)

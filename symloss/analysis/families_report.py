@@ -136,7 +136,7 @@ class FamiliesReport:
         origin = f" of {len(runs)} run{'s' * (len(runs) > 1)}" if runs else ""
         blocks = [
             [
-                f"{losses} {self.kind} losses{origin} in {len(self.families)} "
+                f"{losses} {self.kind} loss{'es' * (losses != 1)}{origin} in {len(self.families)} "
                 f"{'family' if len(self.families) == 1 else 'families'}, {named} of them known: the members of each "
                 f"differ in at most {self.distance:.3g} of their pull"
             ],

@@ -22,6 +22,7 @@ from symloss.errors import EvaluationError
 
 KINDS = ("random", "pca", "hessian", "between")
 _SAVE_SECONDS = 5.0
+_MOST_POINTS = 10**8
 
 
 def landscape(
@@ -86,7 +87,11 @@ def landscape(
     models = dict(model) if isinstance(model, Mapping) else {"model": model}
     metrics = dict(metric) if isinstance(metric, Mapping) else {_name(metric): metric}
     shape = grid_shape(grid, 1 if directions == "between" else None)
-    _check(models, metrics, directions, seeds, seed, chunk, batch_size)
+    if not models or not metrics:
+        raise EvaluationError("a landscape needs at least one model and one metric; received none")
+    check_options(directions, seeds, seed, out, chunk, batch_size)
+    if directions not in ("random", "hessian") and len(models) > 1:
+        raise EvaluationError(f"several models go with 'random' or 'hessian' directions; received {len(models)} models")
     prepared = {
         name: Points(m, data, metrics, chunk=chunk, batch_size=batch_size, batch_statistics=batch_statistics)
         for name, m in models.items()
@@ -97,7 +102,7 @@ def landscape(
     })  # fmt: skip
     axes = [
         np.linspace(low, high, n)
-        for (low, high), n in zip(_spans(span, directions, path, len(shape)), shape, strict=True)
+        for (low, high), n in zip(spans(span, directions, path, len(shape)), shape, strict=True)
     ]
     for axis in axes:
         axis[np.abs(axis) < 1e-9 * (axis[-1] - axis[0])] = 0.0  # the model itself, exactly
@@ -114,6 +119,7 @@ def landscape(
     result = Landscape(tuple(axes), empty, np.zeros((len(models), seeds, *shape), bool), centres, path, settings)
     if out is not None:
         result = _resumed(result, Path(out))
+        result.save(out)  # where that fails, nothing was computed in vain
     _fill(result, prepared, planes, Path(out) if out is not None else None)
     return result
 
@@ -178,9 +184,10 @@ def _directions(
     return {name: [given] for name in prepared}, None, None
 
 
-def _check(models: Any, metrics: Any, directions: Any, seeds: Any, seed: Any, chunk: Any, batch_size: Any) -> None:
-    if not models or not metrics:
-        raise EvaluationError("a landscape needs at least one model and one metric; received none")
+def check_options(
+    directions: Any, seeds: Any, seed: Any, out: Any = None, chunk: Any = None, batch_size: Any = None
+) -> None:
+    """Raise an EvaluationError if an option of `landscape` is out of its range, before there are models."""
     for name, value, low in (
         ("seeds", seeds, 1),
         ("seed", seed, 0),
@@ -191,12 +198,15 @@ def _check(models: Any, metrics: Any, directions: Any, seeds: Any, seed: Any, ch
             continue
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
             raise EvaluationError(f"{name} is a whole number of at least {low}; received {value!r:.40}")
-    if isinstance(directions, str) and directions not in KINDS:
-        raise EvaluationError(f"directions are one of {', '.join(KINDS)}, or your own; received {directions!r:.40}")
+    own = isinstance(directions, Sequence) and all(isinstance(d, Mapping) for d in directions)
+    if directions not in KINDS if isinstance(directions, str) else not own:
+        raise EvaluationError(
+            f"directions are one of {', '.join(KINDS)}, or your own by parameter; received {directions!r:.40}"
+        )
     if directions != "random" and seeds != 1:
         raise EvaluationError(f"only random directions have a spread over seeds; received seeds={seeds}")
-    if directions not in ("random", "hessian") and len(models) > 1:
-        raise EvaluationError(f"several models go with 'random' or 'hessian' directions; received {len(models)} models")
+    if out is not None and (Path(out).suffix != ".npz" or not Path(out).parent.is_dir() or Path(out).is_dir()):
+        raise EvaluationError(f"out is the name of an .npz file in a directory that exists; received {str(out)!r}")
 
 
 def grid_shape(grid: Any, axes: int | None = None) -> tuple[int, ...]:
@@ -210,21 +220,25 @@ def grid_shape(grid: Any, axes: int | None = None) -> tuple[int, ...]:
         raise EvaluationError(
             f"grid holds one or two odd numbers from 3 on, so that there is a centre; received {grid!r:.40}"
         )
+    if math.prod(map(int, sizes)) > _MOST_POINTS:
+        raise EvaluationError(f"a grid of more than {_MOST_POINTS} points has no room in memory; received {grid!r:.60}")
     return tuple(int(n) for n in sizes)
 
 
-def _spans(span: Any, directions: Any, path: np.ndarray | None, axes: int) -> list[tuple[float, float]]:
-    """Lowest and highest coordinate of each axis."""
+def spans(span: Any, directions: Any, path: np.ndarray | None, axes: int) -> list[tuple[float, float]]:
+    """Lowest and highest coordinate of each axis; EvaluationError if `span` does not tell them."""
     if span is None and directions == "between":
         return [(-0.5, 1.5)]
     if span is None and path is not None:
         reach = np.abs(path).max(0)
         return [(-1.1 * r, 1.1 * r) for r in np.maximum(reach, 1e-12)]
-    spans: Any = (
+    given: Any = (
         [1.0 if span is None else span] * axes if span is None or isinstance(span, numbers.Real) else list(span)
     )
-    pairs: list[Any] = [(-s, s) if isinstance(s, numbers.Real) else tuple(s) for s in spans]
-    ordered = all(len(p) == 2 and all(math.isfinite(v) for v in p) and p[0] < p[1] for p in pairs)
+    pairs: list[Any] = [(-s, s) if isinstance(s, numbers.Real) else tuple(s) for s in given]
+    ordered = all(
+        len(p) == 2 and all(isinstance(v, numbers.Real) and math.isfinite(v) for v in p) and p[0] < p[1] for p in pairs
+    )
     if len(pairs) != axes or not ordered:
         raise EvaluationError(
             f"span is a positive number, or for each direction one or (low, high); received {span!r:.60}"
@@ -246,8 +260,6 @@ def _digest(prepared: Mapping[str, Points], planes: Mapping[str, list[list[Tenso
 
 def _resumed(new: Landscape, out: Path) -> Landscape:
     """What the file holds of the same landscape; itself where there is no file."""
-    if out.suffix != ".npz" or not out.parent.is_dir():
-        raise EvaluationError(f"out is the name of an .npz file in a directory that exists; received {str(out)!r}")
     if not out.exists():
         return new
     old = load_landscape(out)

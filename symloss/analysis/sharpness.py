@@ -134,7 +134,10 @@ def sharpness(
     check_options(
         {"top_k": top_k, "probes": probes, "density_probes": density_probes, "steps": steps},
         {"radius": radius, "adaptive_radius": adaptive_radius},
+        density_steps,
     )
+    if batch_size is not None:
+        check_options({"batch_size": batch_size}, {})
     points = Points(model, data, {"metric": metric}, batch_size=batch_size, batch_statistics=batch_statistics)
     options: dict[str, Any] = {
         "top_k": top_k, "probes": probes, "radii": (radius, adaptive_radius), "steps": max(steps, top_k), "seed": seed,
@@ -146,11 +149,12 @@ def sharpness(
     return Sharpness(**{**vars(own), "normalised": _sharpness(points, _scale(points), **options)})
 
 
-def check_options(counts: Mapping[str, object], radii: Mapping[str, object]) -> None:
-    """Raise an EvaluationError unless counts are whole numbers of at least 1, and radii positive numbers."""
-    for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-            raise EvaluationError(f"{name} is a whole number of at least 1; received {value!r:.40}")
+def check_options(counts: Mapping[str, object], radii: Mapping[str, object], density_steps: object = 0) -> None:
+    """Raise an EvaluationError unless counts are whole numbers of at least 1 (0 for steps), radii positive numbers."""
+    for low, whole in ((1, counts), (0, {"density_steps": density_steps})):
+        for name, value in whole.items():
+            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
+                raise EvaluationError(f"{name} is a whole number of at least {low}; received {value!r:.40}")
     for name, rho in radii.items():
         if not isinstance(rho, numbers.Real) or not math.isfinite(rho) or rho <= 0:
             raise EvaluationError(f"{name} is a positive number; received {rho!r:.40}")

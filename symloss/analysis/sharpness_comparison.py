@@ -17,6 +17,7 @@ from symloss.evaluation.entries import UNTUNED, AnyLoss, entries
 from symloss.evaluation.protocol import Protocol
 from symloss.evaluation.training import check, model_of_trial
 from symloss.evaluation.tuning import tune
+from symloss.tasks.checks import check_task
 from symloss.tasks.task import Task
 
 PARTS = ("train", "valid", "test")
@@ -88,6 +89,7 @@ def compare_sharpness(
         LossError: If a loss cannot be used on this task.
         EvaluationError: If an option is out of its range, or `chosen` names a loss that is not there.
     """
+    check_task(task)
     data = getattr(task, part) if part in PARTS else None
     if data is None:
         raise TaskError(f"part is {', '.join(PARTS)}, and one that the task has; received {part!r:.40}")
@@ -98,7 +100,7 @@ def compare_sharpness(
     modules = {entry.name: entry.loss for entry in wanted}
     known = _known(chosen or {}, modules)
     radii = {"radius": radius, "adaptive_radius": adaptive_radius}
-    check_options({"top_k": top_k, "probes": probes}, radii)
+    check_options({"top_k": top_k, "probes": probes}, radii, density_steps)
     normalised = task.kind != "regression"
     options = {"top_k": top_k, "probes": probes, "density_steps": density_steps, "normalised": normalised, **radii}
     with Executor(task, n_jobs) as executor:

@@ -19,6 +19,7 @@ from symloss.evaluation.run import worst_outcome
 from symloss.evaluation.statistics import Estimate, estimate
 from symloss.evaluation.training import check, trial
 from symloss.expression.showing import aligned, drawn
+from symloss.tasks.checks import check_task
 from symloss.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def training_curves(
         LossError: If a loss cannot be used on this task.
         EvaluationError: If an option is out of its range, or `rates` names a loss that is not there.
     """
+    check_task(task)
     if task.test is None:
         raise TaskError(f"task {task.name!r} has no test data to follow the training on; give test=(X, y)")
     protocol = Protocol(

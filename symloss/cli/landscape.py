@@ -57,9 +57,10 @@ def landscape(
     if plot is not None:
         check_picture(plot)
     from symloss.analysis import landscape as measure
-    from symloss.analysis.landscape import grid_shape
+    from symloss.analysis.landscape import check_options, grid_shape, spans
     from symloss.errors import EvaluationError
     from symloss.evaluation.gradients import TASK_LOSSES
+    from symloss.losses.resolve import loss as resolve
     from symloss.plotting import landscape as draw
     from symloss.plotting.landscape import STYLES
 
@@ -71,7 +72,12 @@ def landscape(
             f"received {part}, {style}, {directions}"
         )
     shape = grid_shape(grid if line else (grid, grid))
-    models = _trained(own, [loss, *(against or [TASK_LOSSES[own.kind]])], seed, steps, learning_rate)
+    spans(span, directions, None, len(shape))
+    check_options(directions, seeds, seed, out)
+    losses = [loss, *(against or [TASK_LOSSES[own.kind]])]
+    for one in losses:  # before any is trained with
+        resolve(one, own.kind)
+    models = _trained(own, losses, seed, steps, learning_rate)
     found = measure(
         models, data, _metrics(own), grid=shape, span=span, directions=directions, seed=seed, seeds=seeds, out=out
     )

@@ -16,6 +16,7 @@ from symloss.evaluation.result import Evaluation, Row
 from symloss.evaluation.statistics import compared, estimate, paired
 from symloss.evaluation.training import check, trial
 from symloss.evaluation.tuning import Progress, Tuning, tune
+from symloss.tasks.checks import check_task
 from symloss.tasks.task import Task
 
 
@@ -80,8 +81,7 @@ def evaluate(
         LossError: If a loss cannot be used on this task.
         EvaluationError: If an option is out of its range.
     """
-    if not isinstance(task, Task):
-        raise TaskError(f"task must be a Task, as load_task('digits') gives; received {type(task).__name__}")
+    check_task(task)
     if task.test is None:
         raise TaskError(
             f"task {task.name!r} has no test data: the validation data choose the learning rates (and may have chosen "

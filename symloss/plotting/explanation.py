@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from symloss.analysis.explanation import Explanation
 from symloss.analysis.sharpness_report import QUANTITIES
-from symloss.plotting import learning_rate, smoothing
+from symloss.plotting import intervals, learning_rate, smoothing
 from symloss.plotting.sharpness import ratios
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def explanation(found: Explanation) -> Figure:
         learning_rate.effective_rate(rest[0], report)
         learning_rate.gains(rest[1], report)
         views = {"as it is": False} | ({"normalised logits": True} if flat.normalised else {})
-        ratios(rest[2], flat, {label: (flat.rows[0].name, view) for label, view in views.items()})
+        if ratios(rest[2], flat, {label: (flat.rows[0].name, view) for label, view in views.items()}) > 0:
+            intervals.ratio_axis(rest[2])
         rest[2].set_ylim(len(QUANTITIES) + 0.9, -0.5)  # room for the legend
         for axes, title in zip(rest, _QUESTIONS, strict=True):
             axes.set_title(title)
@@ -57,9 +58,10 @@ def explanation(found: Explanation) -> Figure:
             panels[0][0].set_ylim(low, high + 0.8 * (high - low))  # room for the legend
         low, high = rest[0].get_ylim()
         rest[0].set_ylim(low, high * (high / low) ** 0.4)
+        opaque = {"frameon": True, "framealpha": 1.0, "edgecolor": "none"}
         for axes in (panels[0][0], rest[0]):
-            axes.legend(loc="upper left", frameon=True, framealpha=1.0, edgecolor="none")
-        rest[2].legend(handles=rest[2].get_legend_handles_labels()[0][1:], loc="lower right")
+            axes.legend(loc="upper left", **opaque)
+        rest[2].legend(handles=rest[2].get_legend_handles_labels()[0][1:], loc="lower right", **opaque)
         rest[0].set_ylabel(f"effective rate\n(× {found.noun})")
         rest[1].xaxis.set_major_locator(MaxNLocator(3))
         rest[1].set_ylabel("gain and its parts")

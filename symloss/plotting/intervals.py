@@ -11,6 +11,7 @@ from symloss.evaluation.statistics import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.ticker import Formatter
 
 _LABEL = 34  # characters of a name that a legend can hold
 
@@ -46,6 +47,17 @@ def ratio_axis(axes: Axes) -> None:
     axes.set_xticks(ticks)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def minor_numbers() -> Formatter:
+    """Plain numbers between the decades of a logarithmic axis, where it is too short for decades alone."""
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    return Plain()
 
 
 def short(name: str) -> str:

@@ -35,7 +35,7 @@ def landscape(found: Landscape, metric: int | str = 0, style: str = "contour") -
         The figure.
 
     Raises:
-        EvaluationError: If there is no such metric or style, or points are missing.
+        EvaluationError: If there is no such metric or style, points are missing, or no value is finite.
     """
     index = found.metrics.index(metric) if metric in found.metrics else metric
     if not isinstance(index, int) or not 0 <= index < len(found.metrics):
@@ -44,6 +44,8 @@ def landscape(found: Landscape, metric: int | str = 0, style: str = "contour") -
         raise EvaluationError(f"style is one of {', '.join(STYLES)}; received {style!r:.40}")
     if not found.done.all():
         raise EvaluationError("this landscape is not complete; compute it again with the same out= to go on")
+    if not np.isfinite(found.all[:, index]).any():
+        raise EvaluationError(f"no value of {found.metrics[index]} is finite: there is nothing to draw")
     settings = found.settings
     line = len(found.coordinates) == 1
     record = {key: settings[key] for key in ("directions", "grid", "span", "samples")}
@@ -80,6 +82,8 @@ def _lines(found: Landscape, metric: int, record: dict[str, Any]) -> Figure:
             (line,) = axes.plot(x, mean, dashes, label=name)
             if np.isfinite(spread).any():
                 axes.fill_between(x, mean - spread, mean + spread, color=line.get_color(), alpha=0.2, linewidth=0)
+        axes.update_datalim(np.column_stack([x, np.zeros_like(x)]), updatey=False)  # also where nothing is finite
+        axes.autoscale_view()
         axes.set_xlabel(_labels(found)[0])
         axes.set_ylabel(found.metrics[metric])
         if len(found.models) > 1:
@@ -120,7 +124,8 @@ def _planes(found: Landscape, metric: int, record: dict[str, Any], kind: str) ->
             else:
                 drawn = panel.contourf(first, second, shown, levels, cmap="cividis", norm=norm, extend="max")
                 panel.contour(first, second, shown, levels[::3], colors="white", linewidths=0.4)
-                panel.plot(0, 0, "+", color="white", markersize=7)
+                if all(axis[0] <= 0 <= axis[-1] for axis in found.coordinates):
+                    panel.plot(0, 0, "+", color="white", markersize=7)
                 if found.path is not None:
                     panel.plot(*found.path.T, ".-", color=style.VERMILLION, markersize=4, linewidth=1)
                 panel.grid(False)

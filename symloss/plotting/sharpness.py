@@ -48,21 +48,28 @@ def sharpness(found: SharpnessComparison) -> Figure:
         "Sharpness", record, (1.6 + 2.2 * len(views), 2.9), 1, len(views), sharex=True, sharey=True
     )
     with rc_context(style.STYLE):
+        lowest = []
         for axes, (title, normalised) in zip(panels, views.items(), strict=True):
-            ratios(axes, found, {r.name: (r.name, normalised) for r in found.rows if r is not found.reference})
+            series = {r.name: (r.name, normalised) for r in found.rows if r is not found.reference}
+            lowest.append(ratios(axes, found, series))
             axes.set_title(title)
+        if min(lowest) > 0:
+            intervals.ratio_axis(panels[0])  # of all panels, which share it
         panels[0].set_ylabel("measure of sharpness")
         figure.legend(handles=panels[0].get_legend_handles_labels()[0], loc="outside upper left", ncols=2)
     return figure
 
 
-def ratios(axes: Axes, found: SharpnessComparison, series: Mapping[str, tuple[str, bool]]) -> None:
+def ratios(axes: Axes, found: SharpnessComparison, series: Mapping[str, tuple[str, bool]]) -> float:
     """The ratio of each quantity to that of the task loss, a colour and a marker for each of the series.
 
     Args:
         axes: Where.
         found: The comparison.
         series: Labels to names of losses and whether logits are normalised.
+
+    Returns:
+        The lowest end of all intervals: above zero, the axis can be logarithmic.
     """
     lowest = np.inf
     for number, (label, (name, normalised)) in enumerate(series.items()):
@@ -81,8 +88,7 @@ def ratios(axes: Axes, found: SharpnessComparison, series: Mapping[str, tuple[st
     axes.set_ylim(len(QUANTITIES) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(f"times that of\n{reference}")
-    if lowest > 0:
-        intervals.ratio_axis(axes)
+    return float(lowest)
 
 
 def spectral_density(found: Sharpness | Mapping[str, Sharpness], normalised: bool = False) -> Figure:

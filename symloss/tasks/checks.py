@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from symloss.tasks.task import Task
 
 
+def check_task(task: object) -> None:
+    """Raise a TaskError unless it is a task."""
+    from symloss.tasks.task import Task
+
+    if not isinstance(task, Task):
+        raise TaskError(f"task must be a Task, as load_task('digits') gives; received {type(task).__name__}")
+
+
 def check_splits(task: Task) -> None:
     """The splits have inputs of one shape, and the training and validation targets vary.
 

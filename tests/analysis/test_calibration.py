@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,8 +90,15 @@ def test_certainty_is_in_the_last_bin() -> None:
         (torch.zeros(0, 2), torch.zeros(0), 15, "outputs are logits of shape"),
         (torch.full((3, 2), torch.nan), torch.zeros(3), 15, "not finite"),
         (torch.zeros(3, 2), torch.zeros(3), 0, "bins is a whole number"),
+        (torch.zeros(3, 2), torch.zeros(3), 10**12, "bins is a whole number"),
+        (torch.zeros(3, 2), torch.tensor([0, 1, 2]), 15, "classes from 0 to 1 for 2 classes; received 2"),
+        (torch.zeros(3, 2), torch.tensor([0, 1, -100]), 15, "received -100"),
+        (torch.zeros(3, 2), torch.tensor([0, 1, 0.5]), 15, "received 0.5"),
+        (torch.zeros(3), torch.tensor([1, 1, -1]), 15, "received -1"),
+        (np.zeros((3, 2)), torch.zeros(3), 15, "outputs are a tensor; received ndarray"),
+        (torch.zeros(3, 2), [0, 1, 0], 15, "targets are a tensor; received list"),
     ],
 )
-def test_errors(outputs: torch.Tensor, targets: torch.Tensor, bins: int, said: str) -> None:
+def test_errors(outputs: Any, targets: Any, bins: int, said: str) -> None:
     with pytest.raises(LossError, match=said):
         calibration(outputs, targets, bins)

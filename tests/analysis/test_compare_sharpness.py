@@ -174,6 +174,8 @@ def test_errors(options: dict[str, Any], error: type[Exception], said: str) -> N
 
 
 def test_what_cannot_be_trained() -> None:
+    with pytest.raises(TaskError, match="must be a Task"):
+        compare_sharpness("wine", "focal", **QUICK)  # type: ignore[arg-type]
     with pytest.raises(LossError, match="unknown loss"):
         compare_sharpness(make_task(), "nothing-known", **QUICK)
     with pytest.raises(TaskError, match="part is"):

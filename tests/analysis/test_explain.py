@@ -118,6 +118,13 @@ def test_errors(loss: str, options: dict[str, Any], error: type[Exception], said
         asked(loss, **options)
 
 
+def test_one_loss_on_a_task() -> None:
+    with pytest.raises(LossError, match="one loss is explained at a time; received list"):
+        explain(["focal", "cross-entropy"], make_task(), **QUICK)  # type: ignore[arg-type]
+    with pytest.raises(TaskError, match="must be a Task"):
+        explain("focal", "wine", **QUICK)  # type: ignore[arg-type]
+
+
 def test_without_test_data() -> None:
     with pytest.raises(TaskError, match="no test data"):
         explain("focal", make_task(test=False), **QUICK)

@@ -255,3 +255,8 @@ def test_other_kinds_and_damaged_runs(whole: tuple[SearchResult, Path], tmp_path
         families(result, "binary")
     with pytest.raises(RunError):
         families(tmp_path)
+
+
+def test_one_loss_is_told_in_the_singular() -> None:
+    assert str(families("focal")).startswith("1 multiclass loss in 1 family, 1 of them known")
+    assert str(families(["focal", "cross-entropy"])).startswith("2 multiclass losses in 1 family")

@@ -441,6 +441,12 @@ class TestMistakes:
             ({"grid": "big"}, "odd numbers"),
             ({"span": -1.0}, "span is"),
             ({"span": (1.0,)}, "span is"),
+            ({"span": [(None, 1.0), 1.0]}, "span is"),
+            ({"span": [("a", "b"), 1.0]}, "span is"),
+            ({"grid": (10**6 + 1, 10**6 + 1)}, "no room in memory"),
+            ({"grid": 10**12 + 1}, "no room in memory"),
+            ({"directions": 5}, "your own"),
+            ({"directions": [5], "grid": 3}, "your own"),
             ({"seeds": 0}, "seeds is a whole number"),
             ({"chunk": 0}, "chunk is a whole number"),
             ({"directions": "radnom"}, "directions are one of"),
@@ -452,11 +458,23 @@ class TestMistakes:
             ({"directions": [{"weight": torch.ones(3, 4)}]}, "as many directions"),
             ({"out": "nowhere/l.npz"}, "directory that exists"),
             ({"out": "l.txt"}, "directory that exists"),
+            ({"out": "/proc/l.npz"}, "cannot write"),
         ],
     )  # fmt: skip
     def test_options(self, options: dict[str, Any], said: str) -> None:
         with pytest.raises(EvaluationError, match=said):
             landscape(nn.Linear(4, 3), (torch.randn(5, 4), torch.zeros(5).long()), F.cross_entropy, **options)
+
+    def test_a_place_that_cannot_be_written_is_told_before_the_work(self) -> None:
+        calls = []
+
+        def metric(output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            calls.append(1)
+            return output.sum()
+
+        with pytest.raises(EvaluationError, match="cannot write"):
+            landscape(nn.Linear(4, 3), (torch.randn(5, 4), torch.zeros(5)), metric, grid=3, out="/proc/l.npz")
+        assert len(calls) == 1  # at the centre
 
     def test_models_data_and_metrics(self) -> None:
         x, y = torch.randn(5, 4), torch.zeros(5).long()

@@ -197,6 +197,11 @@ class TestLanczos:
         ({"probes": 1.5}, "probes"),
         ({"radius": 0.0}, "radius"),
         ({"adaptive_radius": -1}, "adaptive_radius"),
+        ({"density_steps": -1}, "density_steps is a whole number of at least 0"),
+        ({"density_steps": 2.5}, "density_steps"),
+        ({"density_steps": 5, "density_probes": 0}, "density_probes"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": -1}, "batch_size"),
     ],
 )
 def test_options(options: dict[str, Any], said: str, data: Any) -> None:

@@ -73,6 +73,8 @@ def test_errors(options: dict[str, Any], error: type[Exception], said: str) -> N
 
 
 def test_what_cannot_be_trained() -> None:
+    with pytest.raises(TaskError, match="must be a Task"):
+        training_curves("wine", "focal", **QUICK)  # type: ignore[arg-type]
     with pytest.raises(TaskError, match="has no test data"):
         training_curves(make_task(test=False), "focal", **QUICK)
     with pytest.raises(LossError, match="unknown loss"):

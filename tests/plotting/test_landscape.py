@@ -82,7 +82,11 @@ def test_values_of_every_kind(fill: float) -> None:
     found.all[0] = fill
     for style in ("contour", "surface"):
         found.figure(style=style).savefig("/dev/null", format="png")
-    found.all[:] = fill
+
+
+def test_a_plane_of_one_value() -> None:
+    found = made(grid=(3, 3))
+    found.all[:] = 0.0
     found.figure().savefig("/dev/null", format="png")
 
 
@@ -103,3 +107,23 @@ def test_mistakes(options: dict[str, Any], said: str) -> None:
     found.done[0] = False
     with pytest.raises(EvaluationError, match="not complete"):
         found.figure()
+
+
+def test_the_axes_are_those_of_the_grid() -> None:
+    """Neither the mark of the model, where it lies outside, nor values that are not finite change them."""
+    axes = sl.plotting.landscape(made(grid=(3, 5), span=[(1, 2), (3, 5)])).axes[0]
+    assert (axes.get_xlim(), axes.get_ylim()) == ((1, 2), (3, 5))
+    found = made(grid=(5,))
+    found.all[..., 2:] = np.nan
+    low, high = sl.plotting.landscape(found).axes[0].get_xlim()
+    assert low <= -1
+    assert high >= 1
+
+
+@pytest.mark.parametrize("grid", [(5,), (3, 5)])
+def test_no_number_is_no_picture(grid: tuple[int, ...]) -> None:
+    found = made(grid=grid)
+    found.all[:, 0] = np.inf
+    with pytest.raises(EvaluationError, match="no value of loss is finite"):
+        sl.plotting.landscape(found)
+    assert sl.plotting.landscape(found, "mean").axes

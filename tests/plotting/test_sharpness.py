@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from symloss.analysis.sharpness import Sharpness
 from symloss.analysis.sharpness_report import QUANTITIES
 from symloss.errors import EvaluationError
 from symloss.plotting import spectral_density
@@ -26,6 +27,25 @@ def test_ratios() -> None:
         assert axes.get_xlabel() == "times that of\ntuned cross-entropy"
     first = found.figure().axes[0]
     assert [text.get_text() for text in first.get_yticklabels()] == list(QUANTITIES)
+
+
+@pytest.mark.parametrize("factor", [0.01, 100.0])
+def test_no_point_lies_outside_its_panel(factor: float) -> None:
+    """The panels share an axis, which must hold the points of both."""
+
+    def moved(one: Sharpness | None) -> Sharpness | None:
+        assert one is not None
+        assert one.normalised is not None
+        return replace(one, normalised=replace(one.normalised, trace=factor * one.normalised.trace))
+
+    found = compared()
+    rows = [replace(r, sharpness=tuple(map(moved, r.sharpness))) if r.name == "a" else r for r in found.rows]
+    found = replace(found, rows=tuple(rows))
+    for axes, normalised in zip(found.figure().axes, (False, True), strict=True):
+        low, high = axes.get_xlim()
+        values = [found.ratio(name, quantity, normalised) for name in ("a", "b") for quantity in QUANTITIES]
+        assert all(low < value.mean < high for value in values)
+        assert all(low < value.low <= value.high < high for value in values if value.bounded)
 
 
 @pytest.mark.parametrize("normalised", [False, True])
