@@ -19,6 +19,7 @@ from symloss.errors import EvaluationError, RunError, SearchError, TaskError
 from symloss.evaluation import evaluate
 from symloss.tasks.task import Task
 from tests.evaluation.helpers import SIZES, Perceptron, data, make_task
+from tests.tasks.sources import formats
 
 ROOT = Path(__file__).parents[2]
 BUDGET: dict[str, Any] = {
@@ -320,6 +321,14 @@ def test_a_mistake_in_a_tasks_options_is_no_missing_cell() -> None:
         compare({"name": "wine", "hiden": [3]})
     with pytest.raises(TaskError, match="unknown task 'wien'; did you mean 'wine'"):
         compare("wien")
+
+
+def test_a_mistake_is_told_apart_from_absent_data_also_in_a_directory_of_the_users(tmp_path: Path) -> None:
+    formats.write_idx(tmp_path)
+    with pytest.raises(TaskError, match="unknown model 'mpl'"):
+        compare({"name": "idx", "root": str(tmp_path), "model": "mpl"})
+    found = compare({"name": "idx", "root": str(tmp_path / "moved")})
+    assert "there is no directory" in found.missing[found.plan.tasks[0].label]
 
 
 # --- what cannot be gone on with
