@@ -15,6 +15,7 @@ import torch
 
 import symloss as sl
 from symloss.comparison import Comparison, carry_out, listing, plan, run, work
+from symloss.comparison.cells import Store
 from symloss.errors import EvaluationError, RunError, SearchError, TaskError
 from symloss.evaluation import evaluate
 from symloss.tasks.task import Task
@@ -374,6 +375,15 @@ def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"cannot (read|write) "):
         compare(methods="focal", out=tmp_path / "file")
+
+
+def test_two_processes_do_not_compute_in_one_directory(tmp_path: Path) -> None:
+    compare(methods="focal", out=tmp_path)
+    with Store(tmp_path).alone():
+        assert compare(methods="focal", out=tmp_path).pending == 0  # there is nothing to compute
+        with pytest.raises(RunError, match=r"another process is computing the comparison in .*; wait for it or stop it"):
+            compare(methods="poly", out=tmp_path)
+    assert compare(methods="poly", out=tmp_path).pending == 0
 
 
 def test_a_listing_says_what_there_is_to_do(whole: tuple[Comparison, Path]) -> None:
