@@ -329,6 +329,8 @@ def test_a_mistake_is_told_apart_from_absent_data_also_in_a_directory_of_the_use
     with pytest.raises(TaskError, match="unknown model 'mpl'"):
         compare({"name": "idx", "root": str(tmp_path), "model": "mpl"})
     found = compare({"name": "idx", "root": str(tmp_path / "moved")})
+    assert found.ranks.tasks == ()
+    assert "mean ranks on the 0 of 1 tasks" in str(found)
     assert "there is no directory" in found.missing[found.plan.tasks[0].label]
 
 
@@ -381,7 +383,9 @@ def test_two_processes_do_not_compute_in_one_directory(tmp_path: Path) -> None:
     compare(methods="focal", out=tmp_path)
     with Store(tmp_path).alone():
         assert compare(methods="focal", out=tmp_path).pending == 0  # there is nothing to compute
-        with pytest.raises(RunError, match=r"another process is computing the comparison in .*; wait for it or stop it"):
+        with pytest.raises(
+            RunError, match=r"another process is computing the comparison in .*; wait for it or stop it"
+        ):
             compare(methods="poly", out=tmp_path)
     assert compare(methods="poly", out=tmp_path).pending == 0
 

@@ -56,6 +56,8 @@ def _arrays(path: Path) -> dict[str, Array]:
                 raise TaskError(f"{path} holds a single array; write it with numpy.savez, x and y by their names")
             with held:
                 return {name.lower(): np.asarray(held[name]) for name in held.files}
+    except TaskError:
+        raise
     except ValueError as error:
         if "pickle" in str(error):
             raise TaskError(f"{path} holds objects, which could execute code; store numbers alone") from None

@@ -186,7 +186,7 @@ NPZ = {
     "a pickle": (lambda path: path.write_bytes(b"\x80\x04N."), {}, "holds objects, which could execute code"),
     "nonsense": (lambda path: path.write_bytes(b"PK\x03\x04nonsense"), {}, "no archive of arrays"),
     "nothing": (lambda path: path.write_bytes(b""), {}, "no archive of arrays"),
-    "one array": (_one_array, {}, "holds a single array; write it with numpy.savez"),
+    "one array": (_one_array, {}, r"^\S+t\.npz holds a single array; write it with numpy.savez"),
     "more than memory holds": (_too_large, {}, "Unable to allocate .*; write it with numpy.savez"),
     "words in one part": (
         _save(x_train=X, y_train=WORDS, x_test=X[:9] + 1, y_test=np.arange(9)), {}, "y_train holds words, y_test numb"
