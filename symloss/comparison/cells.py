@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ from symloss.comparison.plan import Cell
 from symloss.discovery.values import number, text, whole
 from symloss.errors import RunError
 from symloss.expression.showing import plain
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: nothing is locked
+    fcntl = None  # type: ignore[assignment]
 
 FORMAT = 1
 
@@ -152,6 +158,31 @@ class Store:
         record = {"format": FORMAT, "definition": cell.definition, **outcome.to_json()}
         lines = (f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in record.items())
         replace(self.file(cell), "{\n" + ",\n".join(lines) + "\n}\n")
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Compute cells as the only process that does: a second one would search in the same directories.
+
+        Raises:
+            RunError: If another process does, or the directory cannot be written.
+        """
+        path = self.path / ".lock"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = path.open("a")
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {error.strerror}") from error
+        with file:
+            try:
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    f"another process is computing the comparison in {self.path}; wait for it or stop it first"
+                ) from None
+            except OSError:  # a file system without locks
+                pass
+            yield
 
 
 def replace(path: Path, content: str) -> None:

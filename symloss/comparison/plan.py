@@ -15,7 +15,7 @@ from typing import Any
 from symloss.discovery.methods import METHODS
 from symloss.discovery.settings import Settings
 from symloss.errors import EvaluationError, TaskError
-from symloss.evaluation.protocol import Protocol
+from symloss.evaluation.protocol import Protocol, check_count
 from symloss.losses import catalogue
 from symloss.tasks import load_task, registry
 from symloss.tasks.task import Task
@@ -172,6 +172,7 @@ def plan(
         LossError: If a parameter of a loss cannot be.
     """
     _check_known("option", protocol, PROTOCOL)
+    check_count("training_seeds", training_seeds)
     measured = Protocol(seeds=training_seeds, **{"steps": 500, **protocol})
     choices = [_choice(entry) for entry in _listed("task", tasks, Task)]
     shared = dict(budget or {})
@@ -212,8 +213,9 @@ def _method(given: Any) -> Method:
         return Method(label, SEARCH, name, options)
     if name == CATALOGUE:
         _check_known(f"setting of method {label!r}", options, ("losses",))
-        members = options.get("losses", [])
-        if not isinstance(members, list) or not all(isinstance(m, str) and catalogue.find(m) for m in members):
+        members = options.get("losses", list(catalogue.names()))
+        named = isinstance(members, list) and all(isinstance(m, str) and catalogue.find(m) for m in members)
+        if not members or not named:
             raise EvaluationError(f"losses of method {label!r} is a list of named losses; received {members!r:.80}")
         return Method(label, CATALOGUE, name, options)
     known = catalogue.find(name) if isinstance(name, str) else None
@@ -228,7 +230,7 @@ def _method(given: Any) -> Method:
 def _labelled(what: str, given: Any, example: str) -> tuple[str, dict[str, Any]]:
     """The label of an entry, and its options as plain values."""
     if isinstance(given, str):
-        return given, {"name": given}
+        return os.path.basename(given), {"name": given}
     if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
         raise EvaluationError(
             f"a {what} is a name or a table with one, such as name = {example!r}; received {given!r:.80}"
@@ -241,8 +243,8 @@ def _labelled(what: str, given: Any, example: str) -> tuple[str, dict[str, Any]]
         raise EvaluationError(
             f"the options of a {what} are texts, numbers and lists; received {given!r:.80}{hint}"
         ) from None
-    words = [f"{key}={value}" for key, value in options.items() if key not in ("name", "budget", *_TRAINING)]
-    label = given.get("label", ", ".join([options["name"], *words]))
+    words = [f"{key}={value}" for key, value in options.items() if key not in ("name", "root", "budget", *_TRAINING)]
+    label = given.get("label", ", ".join([os.path.basename(options["name"]), *words]))
     if not isinstance(label, str):
         raise EvaluationError(f"the label of a {what} is a text; received {label!r:.80}")
     return label, plain
@@ -252,7 +254,9 @@ def _check_labels(what: str, entries: Sequence[tuple[str, Any]]) -> None:
     """Whether every entry can be told from the others, by its label and by what it is."""
     for place, (label, own) in enumerate(entries):
         if not label.strip() or not label.isprintable() or len(label) > _LONGEST:
-            raise EvaluationError(f"a label is a line of 1 to {_LONGEST} characters; received {label!r:.80}")
+            raise EvaluationError(
+                f"a label is a line of 1 to {_LONGEST} characters; received {label!r:.80}; give one (label)"
+            )
         for other, known in entries[:place]:
             if label == other:
                 raise EvaluationError(f"two {what} are called {label!r}; give one of them another label")
@@ -300,8 +304,9 @@ def absent(choice: Choice) -> bool:
     record = next((r for r in registry.describe() if r.name == choice.definition["name"]), None)
     if record is None:
         return False
+    given = {option: choice.definition[option] for option in ("root", "image_size") if option in choice.definition}
     try:
-        record.load()
+        record.load(**given)
     except TaskError:
         return True
     return False

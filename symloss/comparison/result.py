@@ -150,7 +150,7 @@ class Comparison:
         labels = [m.label for m in self.plan.methods if m.kind != UNTUNED]
         tasks = [choice.label for choice in self.plan.tasks]
         ranked = [label for label in labels if any(self.score(task, label).complete for task in tasks)]
-        common = [task for task in tasks if all(self.score(task, label).complete for label in ranked)]
+        common = [task for task in tasks if ranked and all(self.score(task, label).complete for label in ranked)]
         means = {label: [self._mean(task, label) for task in common] for label in ranked}
         return mean_ranks(means, common)
 

@@ -102,6 +102,8 @@ def carry_out(
         todo = [cell for cell in todo if cell.task in tasks]
         interrupted = False
         try:
+            if todo:
+                stack.enter_context(store.alone())
             _compute(store, tasks, todo, n_jobs, _Reporter(store, todo, n_jobs, progress or (lambda line: None)))
         except KeyboardInterrupt:
             interrupted = True

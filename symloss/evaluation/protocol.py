@@ -53,7 +53,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         for name in ("seeds", "steps", "batch_size", "tuning_seeds"):
-            _check_count(name, getattr(self, name))
+            check_count(name, getattr(self, name))
         if not isinstance(self.seed, numbers.Integral) or not 0 <= self.seed < 2**32:
             raise EvaluationError(f"seed is a whole number from 0 to 2**32 - 1; received {self.seed!r:.40}")
         _check_rates("learning_rate", (self.learning_rate,))
@@ -95,7 +95,12 @@ def _draw(seed: int, purpose: int, count: int) -> tuple[int, ...]:
     return tuple(map(int, words))
 
 
-def _check_count(name: str, value: object) -> None:
+def check_count(name: str, value: object) -> None:
+    """Whether a value is a count.
+
+    Raises:
+        EvaluationError: If not.
+    """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
         raise EvaluationError(f"{name} is a whole number of at least 1; received {value!r:.40}")
 

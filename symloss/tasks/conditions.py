@@ -41,7 +41,7 @@ class Conditions:
     def __post_init__(self) -> None:
         for name in ("train_samples", "valid_samples"):
             size = getattr(self, name)
-            if size is not None and not (_number(size) and size == int(size) and size >= 1):
+            if size is not None and not (_number(size) and size >= 1 and size % 1 == 0):
                 raise TaskError(f"{name} is a whole number of at least 1; received {size!r:.60}")
         if self.imbalance is not None and not (_number(self.imbalance) and 1 <= self.imbalance < float("inf")):
             raise TaskError(f"imbalance is a number of at least 1; received {self.imbalance!r:.60}")

@@ -74,6 +74,10 @@ def load_task(
     """
     conditions = Conditions(train_samples, valid_samples, imbalance, label_noise, clean_validation)
     changes = Augmentation.named(augment)
+    if not isinstance(name, str | os.PathLike):
+        raise TaskError(f"a task is a name or the path of a file; received {name!r:.60}")
+    if root is not None and not isinstance(root, str | os.PathLike):
+        raise TaskError(f"root is a directory; received {root!r:.60}")
     root = None if root is None else os.path.abspath(root)
     reading: dict[str, Any] = {"root": root, "image_size": image_size}
     data_set, place = _data_set(name, target, kind)

@@ -43,6 +43,13 @@ def test_a_cell_is_named_by_what_defines_it() -> None:
     assert budget == names(methods=[{"name": "evomal", "generations": 3}, "focal"])
 
 
+def test_labels_leave_directories_out() -> None:
+    place = "/home/" + "long/" * 20
+    made = plan([{"name": "mnist", "root": place, "model": "lenet5"}, f"{place}houses.csv"], ["focal"])
+    assert [choice.label for choice in made.tasks] == ["mnist, model=lenet5", "houses.csv"]
+    assert made.tasks[1].definition == {"name": f"{place}houses.csv"}
+
+
 def test_a_search_is_named_without_what_comes_after_it() -> None:
     first, second = plan(**GOOD, steps=100).cells, plan(**GOOD, steps=200).cells
     assert [c.search_name for c in first] == [c.search_name for c in second]
@@ -85,7 +92,8 @@ def test_own_tasks_are_known_by_their_data() -> None:
         ({"seeds": [1, 1]}, "different whole numbers"),
         ({"seeds": True}, "seeds is a number of searches"),
         ({"seeds": "three"}, "seeds is a number of searches"),
-        ({"training_seeds": 0}, "seeds is a whole number"),
+        ({"training_seeds": 0}, "training_seeds is a whole number of at least 1; received 0"),
+        ({"methods": [{"name": "catalogue", "losses": []}]}, "is a list of named losses"),
         ({"budget": {"population": 3}}, "unknown setting 'population'; known: "),
         ({"budget": {"seed": 3}}, "budget has a seed"),
         ({"stepps": 3}, "unknown option 'stepps'; known: steps, batch_size, learning_rate, rates, tuning_seeds"),

@@ -15,10 +15,12 @@ import torch
 
 import symloss as sl
 from symloss.comparison import Comparison, carry_out, listing, plan, run, work
+from symloss.comparison.cells import Store
 from symloss.errors import EvaluationError, RunError, SearchError, TaskError
 from symloss.evaluation import evaluate
 from symloss.tasks.task import Task
 from tests.evaluation.helpers import SIZES, Perceptron, data, make_task
+from tests.tasks.sources import formats
 
 ROOT = Path(__file__).parents[2]
 BUDGET: dict[str, Any] = {
@@ -322,6 +324,16 @@ def test_a_mistake_in_a_tasks_options_is_no_missing_cell() -> None:
         compare("wien")
 
 
+def test_a_mistake_is_told_apart_from_absent_data_also_in_a_directory_of_the_users(tmp_path: Path) -> None:
+    formats.write_idx(tmp_path)
+    with pytest.raises(TaskError, match="unknown model 'mpl'"):
+        compare({"name": "idx", "root": str(tmp_path), "model": "mpl"})
+    found = compare({"name": "idx", "root": str(tmp_path / "moved")})
+    assert found.ranks.tasks == ()
+    assert "mean ranks on the 0 of 1 tasks" in str(found)
+    assert "there is no directory" in found.missing[found.plan.tasks[0].label]
+
+
 # --- what cannot be gone on with
 
 
@@ -365,6 +377,17 @@ def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"cannot (read|write) "):
         compare(methods="focal", out=tmp_path / "file")
+
+
+def test_two_processes_do_not_compute_in_one_directory(tmp_path: Path) -> None:
+    compare(methods="focal", out=tmp_path)
+    with Store(tmp_path).alone():
+        assert compare(methods="focal", out=tmp_path).pending == 0  # there is nothing to compute
+        with pytest.raises(
+            RunError, match=r"another process is computing the comparison in .*; wait for it or stop it"
+        ):
+            compare(methods="poly", out=tmp_path)
+    assert compare(methods="poly", out=tmp_path).pending == 0
 
 
 def test_a_listing_says_what_there_is_to_do(whole: tuple[Comparison, Path]) -> None:

@@ -117,6 +117,8 @@ def test_the_recipe_records_what_was_asked_for():
         ({"imbalance": float("inf")}, "imbalance is a number"),
         ({"train_samples": 0}, "train_samples is a whole number of at least 1; received 0"),
         ({"train_samples": 2.5}, "train_samples is a whole number"),
+        ({"train_samples": float("nan")}, "train_samples is a whole number.* received nan"),
+        ({"train_samples": float("inf")}, "train_samples is a whole number"),
         ({"train_samples": True}, "train_samples is a whole number"),
         ({"valid_samples": "9"}, "valid_samples is a whole number"),
         ({"train_samples": 108}, "train_samples is 108, but there are 106 samples"),

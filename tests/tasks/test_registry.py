@@ -205,6 +205,9 @@ def test_model_options_and_own_models():
     ("call", "message"),
     [
         (lambda: tasks.load_task("digit"), "unknown task 'digit'; did you mean 'digits'.* known: boston"),
+        (lambda: tasks.load_task(None), "a task is a name or the path of a file; received None"),
+        (lambda: tasks.load_task(b"wine"), "a task is a name or the path of a file; received b'wine'"),
+        (lambda: tasks.load_task("mnist", root=5), "root is a directory; received 5"),
         (lambda: tasks.load_task("wine", "mpl"), "unknown model 'mpl'"),
         (lambda: tasks.load_task("wine", hiden=4), "unknown option of model 'mlp': 'hiden'; did you mean 'hidden'"),
         (lambda: tasks.load_task("wine", seed=-1), "seed"),

@@ -40,6 +40,9 @@ def read_npz(path: Path, target: str | None = None) -> Samples:
                 f"{path}: {x_name} must be [N, features, ...], of one shape in all parts, and {y_of} [N]; received "
                 f"{list(held[x_name].shape)} and {list(held[y_of].shape)}"
             )
+    kinds = ["words" if y.dtype.kind == "U" else "numbers" for y in ys]
+    if len(set(kinds)) > 1:
+        raise TaskError(f"{path}: {parts[0][1]} holds {kinds[0]}, {parts[1][1]} {kinds[1]}; make them alike")
     test = np.arange(sum(map(len, ys))) >= len(ys[0]) if len(parts) == 2 else None
     return Samples(np.concatenate(xs), np.concatenate(ys), test=test)
 
@@ -47,13 +50,19 @@ def read_npz(path: Path, target: str | None = None) -> Samples:
 def _arrays(path: Path) -> dict[str, Array]:
     """All arrays of numbers or words, by their names in lower case."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            return {name.lower(): np.asarray(held[name]) for name in held.files}
+        with path.open("rb") as file:
+            held = np.load(file, allow_pickle=False)
+            if isinstance(held, np.ndarray):
+                raise TaskError(f"{path} holds a single array; write it with numpy.savez, x and y by their names")
+            with held:
+                return {name.lower(): np.asarray(held[name]) for name in held.files}
+    except TaskError:
+        raise
     except ValueError as error:
         if "pickle" in str(error):
             raise TaskError(f"{path} holds objects, which could execute code; store numbers alone") from None
         raise TaskError(f"{path} is no archive of arrays ({error}); write it with numpy.savez") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, AttributeError, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, AttributeError, KeyError, MemoryError) as error:
         raise TaskError(f"{path} is damaged or no archive of arrays ({error}); write it with numpy.savez") from None
 
 

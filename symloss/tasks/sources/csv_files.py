@@ -43,6 +43,11 @@ def read_csv(path: Path, target: str | None = None) -> Samples:
     words = columns[place]
     if all(_number(word) is None for word in words if word):
         _require_filled(path, names[place], words, lines)
+        if lines[0] == 1 and len(words) > 2 and words[0] not in words[1:]:
+            raise TaskError(
+                f"{path}, line 1: is it a heading or a sample? {str(words[0])!r:.60} is no other row's target; "
+                "give every column a name that is no number, or remove the row"
+            )
         return Samples(np.stack(inputs, axis=1), words)
     return Samples(np.stack(inputs, axis=1), _numbers(path, names[place], words, lines))
 

@@ -33,7 +33,7 @@ def load(root: Path, image_size: int = SIZE) -> Samples:
         raise TaskError(f"image_size is a whole number from 1 to 1024; received {image_size!r:.60}")
     test = next((root / name for name in TEST if (root / "train").is_dir() and (root / name).is_dir()), None)
     parts = [root] if test is None else [root / "train", test]
-    classes = sorted({folder.name for part in parts for folder in part.iterdir() if folder.is_dir()})
+    classes = sorted({folder.name for part in parts for folder in part.iterdir() if _holds_images(folder)})
     found = [
         (path, label, part == test)
         for part in parts
@@ -52,6 +52,13 @@ def load(root: Path, image_size: int = SIZE) -> Samples:
     )
     official = None if test is None else np.array([held for *_, held in found])
     return Samples(arrays["x"], np.array([label for _, label, _ in found]), test=official)
+
+
+def _holds_images(folder: Path) -> bool:
+    """Whether it is a class: an empty folder is none, nor is one that is hidden, such as .ipynb_checkpoints."""
+    if folder.name.startswith(".") or not folder.is_dir():
+        return False
+    return any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*"))
 
 
 def _read(path: Path, size: int) -> Array:

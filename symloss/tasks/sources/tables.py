@@ -39,7 +39,11 @@ def table(path: Path, target: str | None = None, kind: str | None = None) -> Dat
     """
     if kind is not None and kind not in KINDS:
         raise unknown("kind of task", kind, KINDS)
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise TaskError(f"cannot look for {path.name[-60:]!r}: {error.strerror}") from None
+    if not there:
         raise TaskError(f"there is no file {str(path)!r:.300}")
     samples = TABLES[path.suffix.lower()](path, target)
     y = np.asarray(samples.y)

@@ -101,6 +101,12 @@ def test_folders_of_images(tmp_path):
     assert not torch.equal(samples.x[0], changed.x[0])
 
 
+def test_hidden_and_empty_folders_are_no_classes(tmp_path):
+    formats.write_images(tmp_path, (".ipynb_checkpoints", "b", "c"), 5)
+    (tmp_path / "a").mkdir()
+    assert find("images").load(root=str(tmp_path)).y.tolist() == [0] * 5 + [1] * 5
+
+
 def test_folders_of_images_with_an_official_test_part(tmp_path):
     for part, each in (("train", 8), ("val", 3)):
         formats.write_images(tmp_path / part, each=each)
@@ -198,10 +204,10 @@ BAD = {
     "no image": ("images", lambda root: _write(root / "cat" / "3.png", b"nonsense"), "3.png cannot be read as an"),
     "cut image": ("images", lambda root: _cut(root / "cat" / "3.png", 60), "3.png cannot be read as an image"),
     "one folder": ("images", lambda root: (root / "dog").rename(root.with_name("dog")), "has 6 images in 1 folders"),
-    "one class": ("images", lambda root: [p.unlink() for p in (root / "dog").iterdir()], "one class only"),
+    "one class": ("images", lambda root: [p.unlink() for p in (root / "dog").iterdir()], "has 6 images in 1 folders"),
     "no images": (
         "images", lambda root: [p.unlink() for name in ("cat", "dog") for p in (root / name).iterdir()],
-        "has 0 images in 2 folders; give a directory with one folder",
+        "has 0 images in 0 folders; give a directory with one folder",
     ),
 }  # fmt: skip
 

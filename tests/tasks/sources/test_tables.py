@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -140,6 +142,7 @@ CSV = {
     "unknown target": (text(REAL), {"target": "prize"}, "unknown column of 't.csv': 'prize'; did you mean 'price'"),
     "unknown kind": (text(REAL), {"kind": "binari"}, "unknown kind of task 'binari'; did you mean 'binary'"),
     "target of a type": (text(REAL), {"target": 3}, "target is a text; received 3"),
+    "a heading of numbers": (text(WORDS, "2019,2020,2021,label"), {}, r"line 1: .*a heading or a sample\? 'label'"),
     "few rows": ("a,y\n1,2.5\n2,3.5\n", {}, "too few for three splits"),
     "open quote": ('a,b\n1,"2\n', {}, "cannot be read as comma-separated text"),
     "no text": (b"\xff\xfe\x00\x01,\n", {}, "cannot be read as comma-separated text in UTF-8"),
@@ -166,11 +169,28 @@ def _save(**arrays):
     return lambda path: np.savez(path, **arrays)
 
 
+def _one_array(path):
+    with path.open("wb") as file:
+        np.save(file, X)
+
+
+def _too_large(path):
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "<f8", "fortran_order": False, "shape": (10**13, 3)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", head.getvalue())
+
+
 NPZ = {
     "objects": (_save(x=X, y=np.array([Trap()] * 40, dtype=object)), {}, "holds objects, which could execute code"),
     "a pickle": (lambda path: path.write_bytes(b"\x80\x04N."), {}, "holds objects, which could execute code"),
     "nonsense": (lambda path: path.write_bytes(b"PK\x03\x04nonsense"), {}, "no archive of arrays"),
     "nothing": (lambda path: path.write_bytes(b""), {}, "no archive of arrays"),
+    "one array": (_one_array, {}, r"^\S+t\.npz holds a single array; write it with numpy.savez"),
+    "more than memory holds": (_too_large, {}, "Unable to allocate .*; write it with numpy.savez"),
+    "words in one part": (
+        _save(x_train=X, y_train=WORDS, x_test=X[:9] + 1, y_test=np.arange(9)), {}, "y_train holds words, y_test numb"
+    ),
     "no y": (_save(x=X, z=REAL), {}, "unknown array of 't.npz': 'y'; .*known: x, z"),
     "no target": (_save(x=X, y=REAL), {"target": "Z"}, "unknown array of 't.npz': 'z'"),
     "lengths": (_save(x=X, y=REAL[:9]), {}, r"received \[40, 3\] and \[9\]"),
@@ -209,3 +229,5 @@ def test_names_that_are_no_files(tmp_path):
         load_task("/no/where.csv")
     with pytest.raises(TaskError, match="target and kind are for files; task 'wine' has its own"):
         load_task("wine", target="y")
+    with pytest.raises(TaskError, match=r"cannot look for '.*csv': File name too long"):
+        load_task("x" * 5000 + ".csv")
