@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from symloss.losses.smoothing import AbsoluteCrossEntropy, LabelSmoothing, SparseLabelSmoothing
     from symloss.losses.storage import load
     from symloss.losses.symbolic import SymbolicLoss
+    from symloss.online import AdaptiveLoss
     from symloss.tasks.loading import load_task
     from symloss.tasks.task import Task
 
 __all__ = [
-    "AbsoluteCrossEntropy", "Expression", "LabelSmoothing", "SearchResult", "Settings", "SparseLabelSmoothing",
-    "SymbolicLoss", "Task", "analysis", "compare", "discover", "equivalent", "errors", "evaluate", "linear_loss",
-    "load", "load_run", "load_task", "losses", "parse", "plotting", "register", "resume", "tasks",
+    "AbsoluteCrossEntropy", "AdaptiveLoss", "Expression", "LabelSmoothing", "SearchResult", "Settings",
+    "SparseLabelSmoothing", "SymbolicLoss", "Task", "analysis", "compare", "discover", "equivalent", "errors",
+    "evaluate", "linear_loss", "load", "load_run", "load_task", "losses", "parse", "plotting", "register", "resume",
+    "tasks",
 ]  # fmt: skip
 
 _ROOMS = ("analysis", "errors", "losses", "plotting", "tasks")
@@ -44,6 +46,7 @@ _HOMES = {
     "losses.smoothing": ("AbsoluteCrossEntropy", "LabelSmoothing", "SparseLabelSmoothing"),
     "losses.storage": ("load",),
     "losses.symbolic": ("SymbolicLoss",),
+    "online": ("AdaptiveLoss",),
     "tasks.loading": ("load_task",),
     "tasks.task": ("Task",),
 }
