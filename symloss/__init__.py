@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from symloss.losses.smoothing import AbsoluteCrossEntropy, LabelSmoothing, SparseLabelSmoothing
     from symloss.losses.storage import load
     from symloss.losses.symbolic import SymbolicLoss
-    from symloss.online import AdaptiveLoss
+    from symloss.online import AdaptiveLoss, adapt
     from symloss.tasks.loading import load_task
     from symloss.tasks.task import Task
 
 __all__ = [
     "AbsoluteCrossEntropy", "AdaptiveLoss", "Expression", "LabelSmoothing", "SearchResult", "Settings",
-    "SparseLabelSmoothing", "SymbolicLoss", "Task", "analysis", "compare", "discover", "equivalent", "errors",
+    "SparseLabelSmoothing", "SymbolicLoss", "Task", "adapt", "analysis", "compare", "discover", "equivalent", "errors",
     "evaluate", "linear_loss", "load", "load_run", "load_task", "losses", "parse", "plotting", "register", "resume",
     "tasks",
 ]  # fmt: skip
@@ -46,7 +46,7 @@ _HOMES = {
     "losses.smoothing": ("AbsoluteCrossEntropy", "LabelSmoothing", "SparseLabelSmoothing"),
     "losses.storage": ("load",),
     "losses.symbolic": ("SymbolicLoss",),
-    "online": ("AdaptiveLoss",),
+    "online": ("AdaptiveLoss", "adapt"),
     "tasks.loading": ("load_task",),
     "tasks.task": ("Task",),
 }

@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -61,6 +62,24 @@ class ResidualLoss(nn.Module):
         """The loss of a batch [] of outputs [B, C] and targets [B] or [B, C]."""
         value: Tensor = TASK_LOSSES[self.kind](input, target) + self.learnt(input, target)
         return value
+
+
+class ScaledTaskLoss(nn.Module):
+    """c · L_task: gradient descent under it is gradient descent under the task loss with c times the rate.
+
+    Args:
+        kind: Whose task loss it is.
+        factor: c, a parameter.
+    """
+
+    def __init__(self, kind: str, factor: float = 1.0) -> None:
+        super().__init__()
+        self.kind = kind
+        self.factor = nn.Parameter(torch.tensor(factor, dtype=torch.float64))
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss of a batch [] of outputs [B, C] and targets [B] or [B, C]."""
+        return self.factor.to(input) * TASK_LOSSES[self.kind](input, target)
 
 
 def adaptable(loss: str | os.PathLike[str] | Expression | nn.Module, kind: str) -> nn.Module:

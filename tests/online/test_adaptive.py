@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import symloss as sl
 from symloss.errors import LossError, RunWarning
-from symloss.online import AdaptiveLoss, ResidualLoss, adaptable, loss_network
+from symloss.online import AdaptiveLoss, ResidualLoss, ScaledTaskLoss, adaptable, loss_network
 from symloss.online.guard import WINDOW, Guard
 
 OPTIMISERS: dict[str, Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]] = {
@@ -101,24 +101,11 @@ def check_against_differences(kind: str, name: str, options: dict[str, Any]) -> 
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-8)
 
 
-class Scaled(nn.Module):
-    """c · L_task."""
-
-    kind = "multiclass"
-
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = nn.Parameter(torch.tensor(factor, dtype=torch.float64))
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return self.factor * F.cross_entropy(input, target)
-
-
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, True)])
 def test_a_multiple_of_the_task_loss_is_a_multiple_of_the_rate(momentum: float, nesterov: bool) -> None:
     """c is a power of two, so that both round alike: equal bit for bit."""
     data, factor, rate = batches("multiclass", 12), 4.0, 0.03125
-    ours, theirs, loss = network(3), network(3), Scaled(factor)
+    ours, theirs, loss = network(3), network(3), ScaledTaskLoss("multiclass", factor)
     optimiser = torch.optim.SGD(ours.parameters(), rate, momentum=momentum, nesterov=nesterov)
     adaptive = AdaptiveLoss(loss, ours, optimiser, meta_optimiser=torch.optim.SGD(loss.parameters(), 0.0))
     sgd = torch.optim.SGD(theirs.parameters(), factor * rate, momentum=momentum, nesterov=nesterov)
@@ -133,7 +120,7 @@ def test_a_multiple_of_the_task_loss_is_a_multiple_of_the_rate(momentum: float, 
 
 def test_hypergradient_of_a_scaled_task_loss_in_closed_form() -> None:
     """dL_task(θ − αc∇L)/dc = −α ∇L(θ)·∇L_valid(θ′); and the slope is c times its negative over α."""
-    model, loss, rate = network(3), Scaled(2.0), 0.1
+    model, loss, rate = network(3), ScaledTaskLoss("multiclass", 2.0), 0.1
     (x, y), (valid_x, valid_y) = batches("multiclass", 2)
     before = copy.deepcopy(model)
     meta = Kept(loss.parameters(), 0.0)
@@ -151,7 +138,7 @@ def test_hypergradient_of_a_scaled_task_loss_in_closed_form() -> None:
 class TestLayersWithAState:
     def steps(self, *layers: nn.Module, adapting: bool) -> nn.Module:
         model = network(3, *layers)
-        loss = Scaled(1.0)
+        loss = ScaledTaskLoss("multiclass")
         meta = torch.optim.SGD(loss.parameters(), 0.0)
         adaptive = AdaptiveLoss(loss, model, torch.optim.SGD(model.parameters(), 0.1), meta_optimiser=meta)
         data = batches("multiclass", 6)
@@ -173,7 +160,7 @@ class TestLayersWithAState:
         """Central differences of one step with the same mask."""
 
         def run(factor: float) -> tuple[float, float]:
-            model, loss = network(3, copy.deepcopy(layer).double()), Scaled(factor)
+            model, loss = network(3, copy.deepcopy(layer).double()), ScaledTaskLoss("multiclass", factor)
             meta = Kept(loss.parameters(), 0.0)
             torch.manual_seed(9)
             batch, held_out = batches("multiclass", 2)
@@ -240,7 +227,7 @@ class TestGuard:
 
     def test_diverging(self) -> None:
         model = network(3)
-        loss = Scaled(-1.0)  # drives the task loss up
+        loss = ScaledTaskLoss("multiclass", -1.0)  # drives the task loss up
         adaptive = AdaptiveLoss(loss, model, torch.optim.SGD(model.parameters(), 2.0), meta_lr=1e-9)
         batch, held_out = batches("multiclass", 2)
 
@@ -254,7 +241,9 @@ class TestGuard:
     def test_what_is_not_finite_ends_it_untouched(self) -> None:
         model = network(3)
         before = copy.deepcopy(model.state_dict())
-        adaptive = AdaptiveLoss(Scaled(float("inf")), model, torch.optim.SGD(model.parameters(), 0.1))
+        adaptive = AdaptiveLoss(
+            ScaledTaskLoss("multiclass", float("inf")), model, torch.optim.SGD(model.parameters(), 0.1)
+        )
         batch, held_out = batches("multiclass", 2)
         with pytest.raises(LossError, match="infinite or NaN before step 1"):
             adaptive.step(*batch, *held_out)
