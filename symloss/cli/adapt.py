@@ -30,6 +30,7 @@ def adapt(
     offline_steps: Annotated[int, typer.Option(help="Meta-steps from fresh weights beforehand.")] = 2500,
     steps: Annotated[int, typer.Option(help="Training steps.")] = 2000,
     learning_rate: Annotated[float, typer.Option(help="Learning rate of the model.")] = 0.01,
+    offline_learning_rate: Annotated[float, typer.Option(help="Learning rate of the steps beforehand.")] = 1.0,
     meta_learning_rate: Annotated[float, typer.Option(help="Learning rate of the loss.")] = 1e-4,
     batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 128,
     optimiser: Annotated[str, typer.Option(help="sgd, adam or adamw.")] = "sgd",
@@ -65,6 +66,7 @@ def adapt(
 
     found = train(
         options.load(task), loss, offline_steps=offline_steps, steps=steps, lr=learning_rate,
+        offline_lr=offline_learning_rate,
         meta_lr=meta_learning_rate, seed=seed, out=out, method=method, batch_size=batch_size, optimiser=optimiser,
         momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, clip=clip, schedule=schedule,
         inner_steps=inner_steps, residual=residual, tune_lr=tune,

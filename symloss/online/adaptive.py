@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -48,9 +50,8 @@ class AdaptiveLoss:
         dL_task/dφ = −∂/∂φ Σ_entries (∂M_φ/∂z) · ż,
 
     where ż is the directional derivative of the outputs at θ along u = (∂step/∂∇)ᵀ ∇L_task(θ′). One step costs a
-    forward and a backward pass on each batch and one Jacobian-vector product; that product is taken as the derivative
-    of the backward pass in its cotangent, so it shares the forward pass, dropout masks and batch statistics of the
-    training step. Nothing is kept between steps.
+    forward and a backward pass on each batch and one Jacobian-vector product, in forward mode, with the dropout masks
+    and batch statistics of the training step. No graph of one pass outlives it, and nothing is kept between steps.
 
     The validation pass is in evaluation mode, except that batch norm uses the statistics of its batch; it leaves
     running statistics and random generators as they were.
@@ -136,17 +137,21 @@ class AdaptiveLoss:
             self._stretch = None
         elif self._stretch is None:
             self._stretch = _Stretch(self.optimiser, self._parameters)
-        live = self._stretch.live if self._stretch is not None else _leaves(self._parameters)
-        z = self._outputs(live, x)
+        live = self._stretch.live if self._stretch is not None else self._parameters
+        random = RandomState(x)
+        with torch.enable_grad():
+            z = self._outputs(live, x)
         leaf = z if unrolled else z.detach().requires_grad_()
         with torch.enable_grad():
             value = self.loss(leaf, y)
             (slope,) = torch.autograd.grad(value, leaf, create_graph=adapting)
-        cotangent = slope if unrolled else slope.detach().requires_grad_(adapting)
+        cotangent = slope if unrolled else slope.detach()
         reference, task_value = self._reference(z, y)
         self._check(value, slope)
-        gradients = pull([z], live, [cotangent], create_graph=adapting, retain_graph=adapting or measure)
-        rate = _over(_norm(gradients), pull([z], live, [reference], retain_graph=adapting)) if measure else math.nan
+        gradients = pull([z], live, [cotangent], create_graph=unrolled, retain_graph=unrolled or measure)
+        rate = _over(_norm(gradients), pull([z], live, [reference], retain_graph=unrolled)) if measure else math.nan
+        del z, leaf  # and with them the graph through the model
+        before = [p.detach().clone() for p in self._parameters] if adapting and not unrolled else []
         self._descend(gradients)
         self.steps += 1
         found = Step(float(value.detach()), task_value, effective_rate=rate)
@@ -155,30 +160,57 @@ class AdaptiveLoss:
             return found
         if unrolled:
             return self._adapt_unrolled(found, gradients, *held_out)
-        return self._adapt(found, live, gradients, slope, cotangent, held_out)
+        return self._adapt(found, before, gradients, slope, (x, random), held_out)
 
     def _adapt(
-        self, found: Step, live: Sequence[Tensor], gradients: Sequence[Tensor | None], slope: Tensor, cotangent: Tensor,
-        held_out: tuple[Tensor, Tensor],
+        self, found: Step, before: Sequence[Tensor], gradients: Sequence[Tensor | None], slope: Tensor,
+        drawn: tuple[Tensor, RandomState], held_out: tuple[Tensor, Tensor],
     ) -> Step:  # fmt: skip
-        """Update the loss through the one step that was made, by the identity of the class."""
+        """Update the loss through the one step that was made from `before`, by the identity of the class."""
+        x, random = drawn
         valid_value, v = self._held_out(self._parameters, *held_out)
-        u = optimisers.pull_back(self.optimiser, live, [_detached(g) for g in gradients], v, self.clip)
-        pairs = [(g, w) for g, w in zip(gradients, u, strict=True) if g is not None and w is not None]
+        u = optimisers.pull_back(self.optimiser, before, gradients, v, self.clip)
         hyper: Sequence[Tensor | None] = [None] * len(self.phi)
-        if pairs:
-            (tangent,) = torch.autograd.grad([g for g, _ in pairs], cotangent, [w for _, w in pairs])
-            if slope.requires_grad:
-                hyper = torch.autograd.grad(slope, self.phi, -tangent, allow_unused=True)
+        if slope.requires_grad:
+            tangent = self._tangent(before, u, x, random)
+            hyper = torch.autograd.grad(slope, self.phi, -tangent, allow_unused=True)
         self._update(hyper)
-        return self._seen(found, live, valid_value, v)
+        return self._seen(found, before, valid_value, v)
+
+    def _tangent(
+        self, parameters: Sequence[Tensor], u: Sequence[Tensor | None], x: Tensor, random: RandomState
+    ) -> Tensor:
+        """ż, the derivative of the outputs at the parameters along u (None is zero), with the draws of `random`."""
+        try:
+            with torch.no_grad(), forward_ad.dual_level(), _drawing_as(random, x):
+                make: Callable[[Tensor, Tensor], Tensor] = forward_ad.make_dual
+                parts: Callable[[Tensor], tuple[Tensor, Tensor | None]] = forward_ad.unpack_dual
+                duals = [p if w is None else make(p, w) for p, w in zip(parameters, u, strict=True)]
+                z, tangent = parts(self._outputs(duals, x, keep=False))
+                return torch.zeros_like(z) if tangent is None else tangent.clone()
+        except (NotImplementedError, RuntimeError) as error:
+            if not re.search("forward (mode )?AD", str(error)):
+                raise
+        with _drawing_as(random, x):
+            return self._tangent_by_transposing(parameters, u, x)
+
+    def _tangent_by_transposing(self, parameters: Sequence[Tensor], u: Sequence[Tensor | None], x: Tensor) -> Tensor:
+        """The same as the derivative of a backward pass in its cotangent, for layers that have no forward mode."""
+        with torch.enable_grad():
+            live = _leaves(parameters)
+            z = self._outputs(live, x, keep=False)
+            cotangent = torch.zeros_like(z, requires_grad=True)
+            gradients = pull([z], live, [cotangent], create_graph=True)
+        pairs = [(g, w) for g, w in zip(gradients, u, strict=True) if g is not None and w is not None]
+        (tangent,) = torch.autograd.grad([g for g, _ in pairs], cotangent, [w for _, w in pairs])
+        return tangent
 
     def _outputs(self, parameters: Sequence[Tensor], x: Tensor, keep: bool = True) -> Tensor:
         """Outputs at these parameters; what the model then holds in its buffers is kept, or not."""
         buffers = dict(self.model.named_buffers())
         state = {name: b.detach().clone() for name, b in buffers.items()}  # the graph sees copies that stay as they are
         state.update(zip(self._names, parameters, strict=True))
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention can be differentiated once
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention can be differentiated once
             z: Tensor = torch.func.functional_call(self.model, state, (x,))
         if keep:
             with torch.no_grad():
@@ -211,7 +243,7 @@ class AdaptiveLoss:
 
     def _held_out(self, parameters: Sequence[Tensor], x: Tensor, y: Tensor) -> tuple[float, list[Tensor | None]]:
         """L_task on a validation batch and its gradient at the parameters."""
-        with _undisturbed(self.model, x):
+        with _undisturbed(self.model, x), torch.enable_grad():
             value = self.task_loss(self._outputs(parameters, x, keep=False), y)
         return float(value.detach()), pull([value], parameters, [torch.ones_like(value)])
 
@@ -243,7 +275,7 @@ class AdaptiveLoss:
         stretch.advance(optimisers.clipped(gradients, self.clip), self._parameters)
         if stretch.length < self.inner_steps:
             return found
-        with _undisturbed(self.model, x):
+        with _undisturbed(self.model, x), torch.enable_grad():
             value = self.task_loss(self._outputs(stretch.live, x, keep=False), y)
         parts = torch.autograd.grad(value, [*self.phi, *stretch.live], allow_unused=True)
         self._stretch = None
@@ -304,6 +336,17 @@ def _ratio(slope: Tensor, reference: Tensor) -> float:
 def _over(above: float, tensors: Sequence[Tensor | None]) -> float:
     below = _norm(tensors)
     return above / below if below else math.inf
+
+
+@contextmanager
+def _drawing_as(random: RandomState, x: Tensor) -> Iterator[None]:
+    """Random draws inside are those made since `random` was noted; afterwards the generators are as they are now."""
+    now = RandomState(x)
+    random.restore()
+    try:
+        yield
+    finally:
+        now.restore()
 
 
 @contextmanager

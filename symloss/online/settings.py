@@ -32,6 +32,8 @@ class AdaptSettings:
         offline_steps: Meta-steps from fresh weights before the model's training, for the methods that learn a loss.
         steps: Training steps.
         lr: α, learning rate of the base optimiser.
+        offline_lr: That of the step of plain SGD in the offline phase. A loss learns to make the largest step that
+            pays, whatever α is: with a small α it becomes so steep that training under it fails after a few steps.
         meta_lr: η, learning rate of Adam over φ while the model trains; for `"learned-rate"` that of plain gradient
             descent over α.
         offline_meta_lr: Learning rate of Adam over φ in the offline phase.
@@ -57,6 +59,7 @@ class AdaptSettings:
     offline_steps: int = 2500
     steps: int = 2000
     lr: float = 0.01
+    offline_lr: float = 1.0
     meta_lr: float = 1e-4
     offline_meta_lr: float = 1e-3
     batch_size: int = 128
@@ -83,7 +86,7 @@ class AdaptSettings:
             value = getattr(self, name)
             if type(value) is not int or not least <= value < 2**31:
                 raise SearchError(f"{name} is a whole number of at least {least}; received {value!r:.40}")
-        for name in ("lr", "meta_lr", "offline_meta_lr"):
+        for name in ("lr", "offline_lr", "meta_lr", "offline_meta_lr"):
             _check_number(name, getattr(self, name), 1e-12, 1e6)
         _check_number("weight_decay", self.weight_decay, 0.0, 1e6)
         _check_number("momentum", self.momentum, 0.0, 0.999999)

@@ -122,7 +122,7 @@ class Training:
         own, number = self.settings, self.offline
         seed = _FIRST_SEED + own.seed * 100_003 + number
         model = self.task.new_model(seed).train()
-        sgd = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], own.lr)
+        sgd = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], own.offline_lr)
         adaptive = AdaptiveLoss(self.loss, model, sgd, task_loss=self.task.task_loss, meta_optimiser=self.meta)
         with seeded(seed):
             adaptive.step(

@@ -171,6 +171,42 @@ class TestLayersWithAState:
         assert run(1.0)[1] == pytest.approx(expected, rel=1e-6)
 
 
+class Square(torch.autograd.Function):
+    """f², with a double backward and no forward mode."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(x)
+        return x.square()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return 2 * x * gradient
+
+
+class Squared(nn.Module):
+    def __init__(self, own: bool) -> None:
+        super().__init__()
+        self.own = own
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Square.apply(x) if self.own else x.square()  # type: ignore[no-any-return]
+
+
+def test_layers_without_a_forward_mode() -> None:
+    """The same hypergradient, dropout included, as with a layer that has one."""
+    found = []
+    for own in (False, True):
+        model, loss = network(3, nn.Dropout(0.5), Squared(own)), ScaledTaskLoss("multiclass")
+        meta = Kept(loss.parameters(), 0.0)
+        torch.manual_seed(9)
+        batch, held_out = batches("multiclass", 2)
+        AdaptiveLoss(loss, model, torch.optim.SGD(model.parameters(), 0.5), meta_optimiser=meta).step(*batch, *held_out)
+        found.append((float(meta.gradients[0]), torch.rand(1).item()))
+    assert found[0] == pytest.approx(found[1], rel=1e-12)
+
+
 def test_memory_is_that_of_one_step() -> None:
     """No tensor outlives its step: what is alive after few steps is what is alive after many."""
     import gc

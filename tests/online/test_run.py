@@ -123,7 +123,7 @@ class TestRuns:
     def test_the_offline_phase_teaches_one_step(self) -> None:
         """From weights that it never saw, one step under the taught loss lowers the task loss more than before."""
         task = make_task()
-        taught = small(task, offline_steps=300, steps=1, method="frozen", lr=0.3).loss
+        taught = small(task, offline_steps=300, steps=1, method="frozen", offline_lr=0.3).loss
 
         def after_one_step(loss: nn.Module) -> float:
             values = []
