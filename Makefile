@@ -45,11 +45,12 @@ format: $(STAMP)  ## repair style and formatting
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: $(STAMP)  ## measure the speed of the search, of the losses, of landscapes and of reports
+bench: $(STAMP)  ## measure the speed of the search, of the losses, of landscapes, of reports and of adaptive steps
 	$(VENV)/bin/python -m benchmarks.search
 	$(VENV)/bin/python -m benchmarks.losses
 	$(VENV)/bin/python -m benchmarks.landscape
 	$(VENV)/bin/python -m benchmarks.report
+	$(VENV)/bin/python -m benchmarks.online
 
 clean:  ## remove the virtual environment and the caches, but no runs
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

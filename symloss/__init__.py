@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from symloss.losses.smoothing import AbsoluteCrossEntropy, LabelSmoothing, SparseLabelSmoothing
     from symloss.losses.storage import load
     from symloss.losses.symbolic import SymbolicLoss
+    from symloss.online import AdaptiveLoss, adapt
     from symloss.report.page import report
     from symloss.tasks.loading import load_task
     from symloss.tasks.task import Task
 
 __all__ = [
-    "AbsoluteCrossEntropy", "Expression", "LabelSmoothing", "SearchResult", "Settings", "SparseLabelSmoothing",
-    "SymbolicLoss", "Task", "analysis", "compare", "discover", "equivalent", "errors", "evaluate", "linear_loss",
-    "load", "load_run", "load_task", "losses", "parse", "plotting", "register", "report", "resume", "tasks",
+    "AbsoluteCrossEntropy", "AdaptiveLoss", "Expression", "LabelSmoothing", "SearchResult", "Settings",
+    "SparseLabelSmoothing", "SymbolicLoss", "Task", "adapt", "analysis", "compare", "discover", "equivalent", "errors",
+    "evaluate", "linear_loss", "load", "load_run", "load_task", "losses", "parse", "plotting", "register", "report",
+    "resume", "tasks",
 ]  # fmt: skip
 
 _ROOMS = ("analysis", "errors", "losses", "plotting", "report", "tasks")
@@ -45,12 +47,12 @@ _HOMES = {
     "losses.smoothing": ("AbsoluteCrossEntropy", "LabelSmoothing", "SparseLabelSmoothing"),
     "losses.storage": ("load",),
     "losses.symbolic": ("SymbolicLoss",),
+    "online": ("AdaptiveLoss", "adapt"),
     "tasks.loading": ("load_task",),
     "tasks.task": ("Task",),
 }
 
 if not TYPE_CHECKING:
-
     def __getattr__(name: str) -> object:
         if name == "__version__":
             from importlib.metadata import version

@@ -11,7 +11,7 @@ SMALL = {
     r"(--jobs )\d+": "1",
     r"(\{ name = \"catalogue\")": ', losses = ["focal"]',
     r"(--seeds |seeds ?= ?)\d+": "2",
-    r"(--steps |\bsteps ?= ?)\d+": "20",
+    r"(--(?:offline-)?steps |\b(?:offline_)?steps ?= ?)\d+": "20",
     r"(--grid )\d+": "5",
     r"(grid=)\(\d+, \d+\)": "(5, 5)",
     r"(grid=)\(\d+,\)": "(5,)",

@@ -30,6 +30,7 @@ COMMANDS = (
     "explain",
     "report",
     "compare",
+    "adapt",
     "tasks",
     "losses",
 )

@@ -22,6 +22,7 @@ import typer
 from rich.markup import escape
 
 from symloss.cli import (
+    adapt,
     compare,
     discover,
     draw,
@@ -54,8 +55,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _module in (
-    discover, resume, show, evaluate, compare, explain, simplify, latex, draw, plot, report, smoothing, landscape,
-    tasks, losses,
+    discover, resume, show, evaluate, compare, adapt, explain, simplify, latex, draw, plot, report, smoothing,
+    landscape, tasks, losses,
 ):  # fmt: skip
     _name = _module.__name__.rpartition(".")[2]
     app.command(_name, epilog=f"Example: [bold]{escape(_module.EXAMPLE)}[/bold]")(getattr(_module, _name))

@@ -19,6 +19,7 @@ import pytest
 
 import symloss as sl
 from symloss.cli import (
+    adapt,
     compare,
     discover,
     draw,
@@ -45,8 +46,8 @@ from tests.cli.conftest import SMALL, Cli
 from tests.tasks.sources.formats import write_images
 
 MODULES = (
-    discover, resume, show, evaluate, compare, explain, simplify, latex, draw, plot, report, smoothing, landscape,
-    tasks, losses,
+    discover, resume, show, evaluate, compare, adapt, explain, simplify, latex, draw, plot, report, smoothing,
+    landscape, tasks, losses,
 )  # fmt: skip
 
 

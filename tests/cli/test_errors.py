@@ -105,6 +105,12 @@ BAD = {
     "comparison of nothing": ("compare --out kept", "missing option '--config'"),
     "comparison without a file": ("compare --config nowhere.toml --out kept", "cannot read 'nowhere.toml'"),
     "comparison into an unknown picture": ("compare --config nowhere.toml --out kept --plot c.doc", "ends in .png"),
+    "adaptation by an unknown method": ("adapt wine --method ada", "method is one of adalfl, frozen"),
+    "adaptation of what has no weights": ("adapt wine --loss label-smoothing", "has no weights to adapt"),
+    "adaptation into something else": ("adapt wine --out run", "files that are not this run's"),
+    "adaptation into an unknown picture": ("adapt wine --plot t.doc", "ends in .png"),
+    "adaptation with no such rate": ("adapt wine --learning-rate -1", "lr is a number from"),
+    "adaptation with Nesterov alone": ("adapt wine --nesterov", "nesterov needs a momentum"),
     "unwritable run": ("discover wine --out /proc/symloss", "/proc/symloss"),
 }  # fmt: skip
 
