@@ -53,6 +53,7 @@ _HOMES = {
 }
 
 if not TYPE_CHECKING:
+
     def __getattr__(name: str) -> object:
         if name == "__version__":
             from importlib.metadata import version
@@ -60,10 +61,9 @@ if not TYPE_CHECKING:
             return version("symloss")
         if name in _ROOMS:
             return import_module(f"symloss.{name}")
-        for home, names in _HOMES.items():
-            if name in names:
-                value = globals()[name] = getattr(import_module(f"symloss.{home}"), name)
-                return value
+        home = next((home for home, names in _HOMES.items() if name in names), None)
+        if home is not None:
+            return globals().setdefault(name, getattr(import_module(f"symloss.{home}"), name))
         raise AttributeError(f"module 'symloss' has no attribute {name!r}; it has: {', '.join(__all__)}")
 
     def __dir__() -> list[str]:
