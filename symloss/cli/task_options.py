@@ -80,7 +80,9 @@ class TaskOptions:
 
         Raises:
             TaskError: If there is neither.
+            LossError: If one of the losses is none.
         """
+        from symloss.cli.arguments import read_loss
         from symloss.discovery.run_directory import RunDirectory
         from symloss.discovery.runs import recorded_task
 
@@ -89,6 +91,7 @@ class TaskOptions:
         for loss in losses:
             if os.path.isdir(loss):
                 return recorded_task(RunDirectory.open(loss).config(), loss)
+            read_loss(loss)  # a run that is misspelt is told as that
         raise TaskError("there is no task to train on; give one with --task, such as --task digits")
 
 

@@ -27,6 +27,7 @@ BAD = {
     "extra argument": ("latex focal more", "unexpected extra argument"),
     "option of the wrong type": ("discover digits --population x", "--population"),
     "option out of range": ("discover digits --population 0", "population_size is a whole number"),
+    "misspelt run": ("explain runs/digts", "there is no file or run directory 'runs/digts'"),
     "unknown task": ("discover digitz", "did you mean 'digits'"),
     "unknown model": ("discover wine --model nlp", "did you mean 'mlp'"),
     "unknown option of a model": ("discover wine --model-option hiden=3", "did you mean 'hidden'"),
