@@ -11,11 +11,11 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from threading import current_thread, main_thread
 from typing import Any
 
 import typer
@@ -94,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # whatever cannot be written there is written with escapes
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     with warnings.catch_warnings(), _terminated_as_interrupted():
+        if not os.environ.get(DEBUG) and threading.excepthook is threading.__excepthook__:
+            threading.excepthook = _thread_failed
         if not sys.warnoptions and not os.environ.get(DEBUG):
             warnings.simplefilter("ignore")  # of libraries, to their developers
             warnings.simplefilter("always", RunWarning)
@@ -104,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
     """SIGTERM, which a cluster sends before it kills, does what Ctrl-C does."""
-    if current_thread() is not main_thread():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
 
@@ -146,6 +148,12 @@ def _failed(error: Exception) -> int:
         return _fail(f"cannot use the file or stream{where}: {error.strerror or error}", MISTAKE)
     hint = "" if os.environ.get(DEBUG) else f"; {DEBUG}=1 shows where"
     return _fail(f"this is a defect of symloss: {type(error).__name__}: {error}{hint}", DEFECT)
+
+
+def _thread_failed(error: threading.ExceptHookArgs) -> None:
+    """One line; none from the thread that keeps loky's pool, which stumbles if the pool is cut off by Ctrl-C."""
+    if not type(error.thread).__module__.startswith("joblib.externals.loky"):
+        _warn(f"a thread ended with {error.exc_type.__name__}: {error.exc_value}")
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -455,6 +455,18 @@ class TestStreams:
         assert "\\u2212" in done.stdout
 
 
+@pytest.mark.parametrize(("home", "lines"), [("joblib.externals.loky.process_executor", 0), ("a.module", 1)])
+def test_failures_of_threads(home: str, lines: int) -> None:
+    """In a process of its own: the hook for failures of threads belongs to the whole process."""
+    script = (
+        "import threading; from symloss.cli.main import main; main(['losses'])\n"
+        f"class Own(threading.Thread): __module__ = {home!r}\n"
+        "thread = Own(target={}.pop, args=(3,)); thread.start(); thread.join()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stderr.count("KeyError"), done.stderr.count("\n")) == (lines, lines)
+
+
 def test_small_is_valid(cli: Cli) -> None:
     """What other tests build on."""
     assert cli("discover", "wine", "--generations", "1", "--seed", "1", *SMALL).status == 0
