@@ -76,10 +76,12 @@ def ask(job: dict[str, Any], deadline: float) -> Generator[dict[str, Any]]:
     """The answers to a job as they come, until the last or until `time.monotonic()` reaches `deadline`.
 
     The process is kept for the next job; it is killed if it was too slow or if the caller stops early. Yields nothing
-    if a process cannot be started here.
+    if there is no time left, or if a process cannot be started here.
     """
     global _process
     deadline = min(deadline, time.monotonic() + MAX_SECONDS)
+    if time.monotonic() >= deadline:  # a process that is there might answer all the same, now and then
+        return
     if not _lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
         return
     finished = False

@@ -91,6 +91,15 @@ def test_no_time_asks_nothing() -> None:
     assert list(sympy_process.ask(job(Y), time.monotonic() - 1)) == []
 
 
+def test_without_time_a_process_that_is_there_is_neither_asked_nor_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(sympy_process.ask(job(Y - Y), time.monotonic() + 30))
+    before = pid()
+    assert before is not None
+    monkeypatch.setattr(sympy_process._Process, "send", lambda *_: pytest.fail("it was asked"))
+    assert list(sympy_process.ask(job(Y - Y), time.monotonic())) == []
+    assert pid() == before
+
+
 def test_threads_take_turns() -> None:
     e = parse("y*f + y*log(f)")
     with ThreadPoolExecutor(4) as pool:
