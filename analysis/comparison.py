@@ -29,7 +29,7 @@ OUT = Path(__file__).with_suffix("")
 FIGURE = Path(__file__).parents[1] / "figures" / "comparison.png"
 
 DENSE: dict[str, Any] = {
-    "steps": 500, "batch_size": 128, "budget": {"population_size": 25, "generations": 10},
+    "steps": 500, "batch_size": 128, "budget": {"population_size": 25, "generations": 10, "confirmations": 9},
 }  # fmt: skip
 DEEP: dict[str, Any] = {
     "steps": 150, "batch_size": 32,
@@ -58,6 +58,7 @@ TASKS = CLEAN | {
 METHODS: dict[str, dict[str, Any]] = {
     "EvoMAL": {"name": "evomal"},
     "EvoMAL, scale-free": {"name": "evomal", "scale_free": True},
+    "EvoMAL, warm start": {"name": "evomal", "scale_free": True, "inherit_weights": True, "guesses": "catalogue"},
     "GP-LFL": {"name": "gp-lfl"},
     "TaylorGLO": {"name": "taylorglo"},
     "ML3": {"name": "ml3"},
@@ -66,7 +67,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 SEEDS = 5
 TRAINING: dict[str, Any] = {
-    "training_seeds": 5, "tuning_seeds": 2, "rates": [1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0],
+    "training_seeds": 5, "tuning_seeds": 3, "rates": [3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0],
 }  # fmt: skip
 
 

@@ -40,7 +40,7 @@ def discover(
     population: Annotated[int, _search("Candidates per generation.")] = _D.population_size,
     generations: Annotated[int, _search("Generations, the first included.")] = _D.generations,
     seed: Annotated[int, _search("Every random number follows from it.")] = _D.seed,
-    guess: Annotated[list[str] | None, _search("Loss to start from. Repeatable.", metavar="FORMULA")] = None,
+    guess: Annotated[list[str] | None, _search("Loss to start from, or catalogue. Repeatable.", metavar="LOSS")] = None,
     inherit_weights: Annotated[bool, _search("Keep weights of surviving subtrees.", "--inherit-weights")] = False,
     chunk_size: Annotated[int, _search("Most candidates trained together.")] = _D.chunk_size,
     no_refine: Annotated[bool, _training("Leave every weight as it was born.", "--no-refine")] = False,

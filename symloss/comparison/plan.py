@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
+from symloss.discovery.guesses import listed
 from symloss.discovery.methods import METHODS
 from symloss.discovery.settings import Settings
 from symloss.errors import EvaluationError, TaskError
@@ -66,7 +67,7 @@ class Method:
         label: What tables call it.
         kind: `"search"`, `"catalogue"`, `"loss"`, `"tuned"` or `"untuned"`.
         name: Of the search method or the loss.
-        settings: Its own: of the search, of the loss, or `losses` of the catalogue.
+        settings: Its own: of the search and its `guesses`, of the loss, or `losses` of the catalogue.
     """
 
     label: str
@@ -209,7 +210,8 @@ def _method(given: Any) -> Method:
     label, options = _labelled("method", given, "evomal")
     name = options.pop("name")
     if name in METHODS:
-        _check_search(f"method {label!r}", options)
+        listed(options.get("guesses", ()))  # bad ones end it here
+        _check_search(f"method {label!r}", without_guesses(options))
         return Method(label, SEARCH, name, options)
     if name == CATALOGUE:
         _check_known(f"setting of method {label!r}", options, ("losses",))
@@ -268,6 +270,11 @@ def _check_search(where: str, settings: Mapping[str, Any]) -> None:
     if "seed" in settings:
         raise EvaluationError(f"{where} has a seed; the seeds of all searches are given by `seeds`")
     Settings.from_dict(dict(settings))
+
+
+def without_guesses(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `Settings` among the options of a search."""
+    return {name: value for name, value in options.items() if name != "guesses"}
 
 
 def _seeds(given: Any) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from symloss.comparison.cells import Outcome, Store
-from symloss.comparison.plan import SEARCH, Cell, Plan, absent, plan
+from symloss.comparison.plan import SEARCH, Cell, Plan, absent, plan, without_guesses
 from symloss.comparison.result import Comparison
 from symloss.comparison.table import save
 from symloss.comparison.work import compute, one_line
@@ -57,9 +57,9 @@ def compare(
     Args:
         task: A name for `load_task`, a mapping of its arguments with `name` (and `label`, what tables call it), a
             `Task` with test data, or several of these. A mapping may have its own `budget`, `steps` and `batch_size`.
-        methods: Search methods by name, or mappings of `name`, `label` and settings of the search; `"catalogue"`, the
-            handcrafted loss with the lowest validation metric at its tuned rate (of `losses` if given); or handcrafted
-            losses by name.
+        methods: Search methods by name, or mappings of `name`, `label`, `guesses` and settings of the search;
+            `"catalogue"`, the handcrafted loss with the lowest validation metric at its tuned rate (of `losses` if
+            given); or handcrafted losses by name.
         seeds: How many searches, or their seeds.
         budget: Settings of every search (fields of `Settings`), overruled by those of a task, and these by those of a
             method.
@@ -147,7 +147,7 @@ def listing(plan: Plan, out: str | os.PathLike[str] | None) -> str:
         for c in plan.cells
     }
     searches = [c for c in todo if c.method.kind == SEARCH and c.task not in missing]
-    settings = [Settings.from_dict(cell.definition["method"]["settings"]) for cell in searches]
+    settings = [Settings.from_dict(without_guesses(cell.definition["method"]["settings"])) for cell in searches]
     candidates = sum(s.population_size * s.generations for s in settings)
     count = list(states.values()).count
     total = (

@@ -74,39 +74,36 @@ def repair(e: Expression, rng: RandomState) -> Expression:
     return genome.replace_subtree(e, start, (operation, a, b), rng, inherit=True)
 
 
-def initial_population(settings: Settings, rng: RandomState, guesses: Sequence[Expression] = ()) -> list[Expression]:
-    """The guesses, then ramped half-and-half: depth limits in turn, of each a "grow" and a "full" tree, all repaired.
+def check_guess(guess: Expression, settings: Settings) -> None:
+    """Raise a `SearchError` if `guess` is not valid."""
+    if not valid(guess, settings):
+        raise SearchError(
+            f"a guess must contain y and f, with depth at most max_depth={settings.max_depth} and at most "
+            f"max_size={settings.max_size} nodes; received depth {guess.depth}, {guess.size} nodes: {_short(guess)}"
+        )
+
+
+def initial_population(settings: Settings, rng: RandomState) -> list[Expression]:
+    """Ramped half-and-half: depth limits in turn, of each a "grow" and a "full" tree, all repaired.
 
     Args:
         settings: Sizes, depths and limits; depth limits above `max_depth` are left out of the ramp.
         rng: Source of every random number.
-        guesses: Expressions to start from, kept as they are.
 
     Returns:
         `population_size` valid expressions.
 
     Raises:
-        SearchError: If the guesses are too many or one is not valid, or if no random tree is within the limits.
+        SearchError: If no random tree is within the limits.
     """
-    if len(guesses) > settings.population_size:
-        raise SearchError(
-            f"{len(guesses)} guesses do not fit a population of {settings.population_size}; raise population_size"
-        )
-    for guess in guesses:
-        if not valid(guess, settings):
-            raise SearchError(
-                f"a guess must contain y and f, with depth at most max_depth={settings.max_depth} and at most "
-                f"max_size={settings.max_size} nodes; received depth {guess.depth}, {guess.size} nodes: {_short(guess)}"
-            )
     low, high = settings.initial_depth
     if low > settings.max_depth:
         raise SearchError(
             f"initial_depth starts at {low}, above max_depth={settings.max_depth}; lower it or raise max_depth"
         )
     limits = range(low, min(high, settings.max_depth) + 1)
-    slots = range(settings.population_size - len(guesses))
-    ramp = ((limits[slot // 2 % len(limits)], ("grow", "full")[slot % 2]) for slot in slots)
-    return [*guesses, *(_initial(low, limit, method, settings, rng) for limit, method in ramp)]
+    ramp = ((limits[slot // 2 % len(limits)], ("grow", "full")[slot % 2]) for slot in range(settings.population_size))
+    return [_initial(low, limit, method, settings, rng) for limit, method in ramp]
 
 
 def _initial(low: int, limit: int, method: str, settings: Settings, rng: RandomState) -> Expression:

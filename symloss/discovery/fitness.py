@@ -67,8 +67,8 @@ def fitness(
     if promising:
         again = workspace.loss_gradient(cast(Sequence[Expression], [expressions[i] for i in promising]))
         factors = None if scale is None else scale[promising]
-        for k in range(settings.confirmations):
-            values = measure(_CONFIRMING + settings.seed * 101 + k, again, len(promising), factors)
+        for seed in _confirming(settings):
+            values = measure(seed, again, len(promising), factors)
             for i, value in zip(promising, values, strict=True):
                 measured[i] += value
         for i in promising:
@@ -83,20 +83,34 @@ def _bar(workspace: Workspace, settings: Settings) -> float:
     return workspace.remembered(key, lambda: min(task_loss_fitness(workspace, settings, rates)))
 
 
-def task_loss_fitness(workspace: Workspace, settings: Settings, rates: Sequence[float]) -> list[float]:
-    """The same measurement for the task loss (cross-entropy or mean squared error) at each learning rate."""
+def _confirming(settings: Settings) -> list[int]:
+    """The seeds of the confirmations."""
+    return [_CONFIRMING + settings.seed * 101 + k for k in range(settings.confirmations)]
+
+
+def task_loss_fitness(
+    workspace: Workspace, settings: Settings, rates: Sequence[float], seed: int | None = None
+) -> list[float]:
+    """The same measurement for the task loss (cross-entropy or mean squared error) at each learning rate, from one seed
+    (None: that of the search)."""
     optimiser = optimiser_of(settings, torch.tensor(list(rates), dtype=workspace.dtype, device=workspace.device))
+    seed = settings.seed if seed is None else seed
     parameters = train(
-        workspace, workspace.task_gradient, len(rates), settings.fitness_steps, optimiser,
-        seed=settings.seed, batch_seed=settings.seed,
-    )  # fmt: skip
+        workspace, workspace.task_gradient, len(rates), settings.fitness_steps, optimiser, seed=seed, batch_seed=seed
+    )
     return validation_metric(workspace, parameters)
 
 
 def tuned_rate(workspace: Workspace, settings: Settings) -> tuple[float, float]:
-    """Learning rate at which the task loss does best among half-decades around `learning_rate`, and its fitness."""
+    """Learning rate at which the task loss does best among half-decades around `learning_rate`, and its fitness.
+
+    The fitness is the mean over the seed of the search and those of its confirmations, so that a rate at which training
+    diverges now and then is not chosen for the luck of one seed.
+    """
     middle = _RATES // 2
     rates = [settings.learning_rate * 10 ** ((k - middle) / 2) for k in range(_RATES)]
-    measured = task_loss_fitness(workspace, settings, rates)
-    best = min(range(_RATES), key=lambda k: (measured[k], abs(k - middle)))
-    return rates[best], measured[best]
+    seeds = [settings.seed, *_confirming(settings)]
+    measured = [task_loss_fitness(workspace, settings, rates, seed) for seed in seeds]
+    mean = [sum(values) / len(seeds) for values in zip(*measured, strict=True)]
+    best = min(range(_RATES), key=lambda k: (mean[k], abs(k - middle)))
+    return rates[best], mean[best]

@@ -10,7 +10,9 @@ from symloss.expression.expression import Expression
 
 
 def evomal(request: Request) -> list[Proposal]:
-    """EvoMAL: genetic programming whose weights are refined; each guess enters twice, as it is and refined.
+    """EvoMAL: genetic programming whose weights are refined.
+
+    Each guess enters beside the first generation, as it is and refined.
 
     Source: Raymond et al., *Learning Symbolic Model-Agnostic Loss Functions via Meta-Learning*, arXiv 2209.08907.
     """
@@ -40,11 +42,13 @@ def random_search(request: Request) -> list[Proposal]:
 
 
 def _first(request: Request) -> list[Proposal]:
+    """The guesses, and beside them a whole population of random expressions."""
     settings = request.settings
+    for guess in request.guesses:
+        evolution.check_guess(guess, settings)
     seeds = [
         Proposal(guess, exempt=True, refine=refine)
         for guess in request.guesses
         for refine in ((False, True) if settings.refine else (False,))
     ]
-    start = evolution.initial_population(settings, request.rng, [seed.expression for seed in seeds])
-    return [*seeds, *map(Proposal, start[len(seeds) :])]
+    return [*seeds, *map(Proposal, evolution.initial_population(settings, request.rng))]

@@ -14,6 +14,7 @@ from numpy.random import RandomState
 
 from symloss.discovery import stages as stage_functions
 from symloss.discovery.executor import Executor
+from symloss.discovery.guesses import expressions
 from symloss.discovery.methods import METHODS
 from symloss.discovery.proposal import Request
 from symloss.discovery.record import Checkpoint, RunConfig, current_versions, write_toml
@@ -26,7 +27,6 @@ from symloss.discovery.values import text, whole
 from symloss.errors import RunError, RunWarning, SearchError, SymlossError
 from symloss.expression import primitives
 from symloss.expression.expression import Expression
-from symloss.expression.parsing import parse
 from symloss.tasks import Task, load_task
 from symloss.tasks.loading import TASK_OPTIONS
 
@@ -41,7 +41,7 @@ def discover(
     *,
     method: str = "evomal",
     out: str | os.PathLike[str] | None = None,
-    guesses: Sequence[Expression | str] = (),
+    guesses: Sequence[Expression | str] | Expression | str = (),
     n_jobs: int = 1,
     callbacks: Iterable[Callback] = (),
     progress: Progress = None,
@@ -52,7 +52,7 @@ def discover(
     """Search for a loss ℓ(y, f) under which models of a task reach a low validation metric.
 
     `population_size` candidates are judged in each of `generations` generations, whatever the method: expressions that
-    evolve or are drawn, samples of CMA-ES, or networks that are taught further.
+    evolve or are drawn, samples of CMA-ES, or networks that are taught further. Guesses come on top of that.
 
     The result depends on the task and the settings alone, bit for bit on one machine, whatever `n_jobs` is. Ctrl-C and
     `time_limit` stop the search and keep what was found.
@@ -62,8 +62,9 @@ def discover(
         method: `"evomal"`, or a baseline on the same budget: `"random"`, `"gp-lfl"`, `"taylorglo"` or `"ml3"`; see
             `methods.METHODS`.
         out: Directory to keep the run in, new or empty; None keeps it in memory.
-        guesses: Expressions (or texts) to start from. Each enters as it is and refined, so that the search never ends
-            worse than the best of them.
+        guesses: Expressions, formulas or names of handcrafted losses to start from; `"catalogue"` is all of those that
+            have an expression for the task. Each enters beside the first generation, as it is and refined, so that the
+            search never ends worse than the best of them.
         n_jobs: Workers, -1 for one per core: threads for models of linear layers on the CPU, whose training gives up
             Python's lock, otherwise processes.
         callbacks: Called with a `GenerationEvent` after each generation.
@@ -91,7 +92,7 @@ def discover(
         method=method,
         settings=resolved,
         task=_task_record(own),
-        guesses=_expressions(guesses),
+        guesses=expressions(guesses, own),
         primitives=tuple(row.name for row in primitives.search_set()),
     )
     first = Request(resolved, RandomState(resolved.seed), guesses=config.guesses)
@@ -200,18 +201,6 @@ def _listeners(callbacks: Iterable[Callback], progress: Progress) -> tuple[Callb
 
 def _print_line(event: GenerationEvent) -> None:
     print(event, file=sys.stderr, flush=True)
-
-
-def _expressions(guesses: Sequence[Expression | str] | Expression | str) -> tuple[Expression, ...]:
-    if isinstance(guesses, str | Expression):
-        guesses = (guesses,)
-    if not isinstance(guesses, Iterable):
-        raise SearchError(f"guesses are Expressions or their texts; received {guesses!r:.60}")
-    expressions = tuple(parse(guess) if isinstance(guess, str) else guess for guess in guesses)
-    for guess in expressions:
-        if not isinstance(guess, Expression):
-            raise SearchError(f"a guess is an Expression or its text; received {guess!r:.60}")
-    return expressions
 
 
 def _on_device(task: Task, device: str) -> Task:

@@ -127,24 +127,13 @@ def test_ramp_stops_at_the_greatest_depth():
     assert {e.depth for e in evolution.initial_population(settings, RandomState(0))} == {2, 3}
 
 
-@pytest.mark.parametrize("size", [1, 2, 7, 25])
-def test_guesses_come_first_and_unchanged(size):
-    guess = Expression(("mul", "y", "log", "f"), (-1.25, 0.5, 3.0))
-    settings = Settings(population_size=size)
-    population = evolution.initial_population(settings, RandomState(0), [guess])
-    assert len(population) == size
-    assert population[0] is guess
-
-
 def test_bad_guesses_are_refused():
     settings = Settings(population_size=2, max_depth=4, max_size=10)
-    rng = RandomState(0)
-    with refused(SearchError, "3 guesses .* raise population_size"):
-        evolution.initial_population(settings, rng, [chain(3)] * 3)
+    evolution.check_guess(chain(3), settings)
     with refused(SearchError, "must contain y and f.*log"):
-        evolution.initial_population(settings, rng, [Expression(("log", "f"))])
+        evolution.check_guess(Expression(("log", "f")), settings)
     with refused(SearchError, "max_depth=4.*received depth 5"):
-        evolution.initial_population(settings, rng, [chain(7)])
+        evolution.check_guess(chain(7), settings)
 
 
 @pytest.mark.parametrize(

@@ -111,9 +111,28 @@ def test_scale_free_fitness_does_not_depend_on_the_scale() -> None:
 
 def test_the_rate_is_tuned_for_the_task_loss() -> None:
     workspace, settings = Workspace(task("multiclass"), 16), Settings(**{**QUICK, "learning_rate": 1e-3})
-    rate, best = tuned_rate(workspace, settings)
+    rate, _ = tuned_rate(workspace, settings)
     assert rate > 1e-3
-    assert best == min(task_loss_fitness(workspace, settings, [rate, 1e-3]))
+    assert settings.confirmations == 4
+    confirmed = replace(settings, confirmations=0)
+    assert tuned_rate(workspace, confirmed)[1] == min(task_loss_fitness(workspace, settings, [rate, 1e-3]))
+
+
+def test_a_rate_is_not_chosen_for_the_luck_of_one_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At rate 1 the seed of the search does best, and a seed of the confirmations diverges."""
+
+    def measured(workspace: Workspace, settings: Settings, rates: list[float], seed: int) -> list[float]:
+        luck = 0.1 if seed == settings.seed else math.inf
+        return [luck if rate == pytest.approx(1.0) else 0.2 + abs(math.log10(rate) + 1) for rate in rates]
+
+    monkeypatch.setattr("symloss.discovery.fitness.task_loss_fitness", measured)
+    workspace, settings = Workspace(task("multiclass"), 16), Settings(**{**QUICK, "confirmations": 2})
+    assert tuned_rate(workspace, settings) == (pytest.approx(0.1), pytest.approx(0.2))
+    assert tuned_rate(workspace, replace(settings, confirmations=0))[0] == pytest.approx(1.0)
+
+
+def test_the_optimiser_has_the_rate() -> None:
+    rate, settings = 0.3, Settings(**QUICK)
     assert optimiser_of(settings, rate).learning_rate == rate
 
 
