@@ -4,10 +4,9 @@ import json
 import math
 import os
 import re
-import resource
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from symloss.errors import RunError
 from symloss.expression.expression import Expression
 from symloss.expression.parsing import parse
 from symloss.losses.storage import load
+from tests.disks import full_disk
 
 CONFIG = RunConfig(
     method="evomal",
@@ -451,17 +451,6 @@ def test_a_second_writer_is_refused_a_reader_is_not(run: RunDirectory) -> None:
 
 
 # --- disks that fail --------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """No file can grow beyond `size` bytes: writing more fails as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(run: RunDirectory) -> None:
