@@ -206,6 +206,7 @@ class SearchResult:
         """
         # the one look upwards, at the moment of writing: the room of reports knows this one
         report = import_module("symloss.report.latex")
+        report.place_of(path, overwrite)  # before any work is done
         files: list[Path] = report.document(self, None, digits, seconds).write(path, overwrite)
         return files
 
