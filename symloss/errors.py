@@ -55,6 +55,10 @@ class SearchError(SymlossError):
     """A search cannot start or cannot go on."""
 
 
+class MachineError(SearchError):
+    """The machine lacks what a computation needs: a device, memory, room on a disk. It may succeed another time."""
+
+
 class EvaluationError(SymlossError, ValueError):
     """An evaluation of losses was asked for with options that it cannot have."""
 

@@ -15,7 +15,7 @@ import symloss as sl
 PACKAGE = Path(sl.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
-    "errors", "expression", "loops", "losses", "tasks", "population", "discovery", "evaluation", "comparison",
+    "errors", "files", "expression", "loops", "losses", "tasks", "population", "discovery", "evaluation", "comparison",
     "online", "analysis", "plotting", "report", "cli",
 )  # fmt: skip
 """A room imports only from rooms before it, and from itself."""

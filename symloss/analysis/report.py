@@ -13,6 +13,7 @@ from symloss.analysis.algebra import Derivation
 from symloss.analysis.fit import Fit
 from symloss.analysis.rests import Slice
 from symloss.analysis.wording import number, probability
+from symloss.expression.expression import Expression
 from symloss.expression.showing import drawn
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class SmoothingReport:
         limit_gradient: g in the limit p → 1.
         derivation: The same in symbols, for a formula of which SymPy has the form, or None.
         slices: The slice that was followed; of a binary loss for the labels 1 and 0.
+        formula: The loss, where it is known by no name but its formula.
     """
 
     loss: str
@@ -60,6 +62,7 @@ class SmoothingReport:
     limit_gradient: float
     derivation: Derivation | None
     slices: tuple[Slice, ...] = field(repr=False)
+    formula: Expression | None = field(default=None, repr=False)
 
     @property
     def attractors(self) -> tuple[float, ...]:

@@ -84,12 +84,14 @@ def label_smoothing(
     limit = fitting.limit(sides[0])
     if derivation is not None and derivation.limit is not None:
         limit = float(derivation.limit)
-    name = getattr(function, "name", None) or expression or getattr(function, "__name__", type(function).__name__)
+    named = getattr(function, "name", None)
+    name = named or expression or getattr(function, "__name__", type(function).__name__)
     return SmoothingReport(
         loss=str(name), kind=kind, classes=classes, verdict=_verdict(smoothing, fit, proof, classes),
         smoothing=smoothing, proof=proof, fit=fit, target_only=all(side.target_only() for side in sides),
         family="smoothing" if smoothing is not None else fitting.family(sides, slices, fit),
         null_gradient=float(slices[0].gradient[0]), limit_gradient=limit, derivation=derivation, slices=slices,
+        formula=None if named else expression,
     )  # fmt: skip
 
 

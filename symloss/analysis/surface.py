@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from symloss.errors import EvaluationError
 from symloss.evaluation.statistics import estimate
 from symloss.expression.showing import aligned, drawn
+from symloss.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,21 +99,16 @@ class Landscape:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an `.npz` file of plain arrays, whole or not at all; the settings are JSON text in it."""
-        place = Path(path)
-        temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
         arrays: dict[str, Any] = {f"axis{k}": axis for k, axis in enumerate(self.coordinates)}
         if self.path is not None:
             arrays["path"] = self.path
         arrays |= {"values": self.all, "done": self.done, "centre": self.centre}
         text = np.array(json.dumps({"format": _FORMAT, **self.settings}))
         try:
-            with open(temporary, "wb") as file:
+            with replacing(path) as file:
                 np.savez_compressed(file, settings=text, **arrays)
-            temporary.replace(place)
-        except OSError as error:
-            raise EvaluationError(f"cannot write {str(place)!r}: {error.strerror or error}") from None
-        finally:
-            temporary.unlink(missing_ok=True)
+        except (OSError, ValueError) as error:
+            raise EvaluationError(f"cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def load_landscape(path: str | os.PathLike[str]) -> Landscape:

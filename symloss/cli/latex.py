@@ -56,9 +56,11 @@ def _write_document(
     loss: str, kind: str | None, digits: int, seconds: float, out: Path | None, overwrite: bool
 ) -> None:
     from symloss.discovery.result import load_run
-    from symloss.report.latex import document
+    from symloss.report.latex import document, place_of
 
     name = re.sub(r"[^A-Za-z0-9]+", "-", Path(loss).stem).strip("-")[:40] if os.path.exists(loss) else ""
+    place = out or Path(f"{name or 'loss'}.tex")
+    place_of(place, overwrite)  # before any work is done
     what = load_run(loss) if os.path.isdir(loss) else read_loss(loss, kind)
-    for path in document(what, kind, digits, seconds).write(out or Path(f"{name or 'loss'}.tex"), overwrite):
+    for path in document(what, kind, digits, seconds).write(place, overwrite):
         print(f"wrote {path}")

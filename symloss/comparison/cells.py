@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from symloss.comparison.plan import Cell
 from symloss.discovery.values import number, text, whole
 from symloss.errors import RunError
 from symloss.expression.showing import plain
+from symloss.files import replacing
 
 try:
     import fcntl
@@ -191,19 +192,12 @@ def replace(path: Path, content: str) -> None:
     Raises:
         RunError: If it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with replacing(path) as file:
+            file.write(content.encode())
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}; what was written before is kept") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _metric(value: Any) -> float:

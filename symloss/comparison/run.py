@@ -78,6 +78,7 @@ def compare(
         SearchError: If a setting of a search cannot be used.
         LossError: If a parameter of a loss cannot.
         TaskError: If the options of a task cannot.
+        MachineError: If a device, memory or room on a disk is lacking; a later call goes on with that cell.
         RunError: If files cannot be read or written.
     """
     wanted = plan(task, methods, seeds=seeds, budget=budget, training_seeds=training_seeds, **protocol)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from symloss.discovery.executor import Executor
 from symloss.discovery.record import current_versions
 from symloss.discovery.result import GenerationEvent, SearchResult, load_run
 from symloss.discovery.runs import discover, resume
-from symloss.errors import LossError, RunError, SymlossError
+from symloss.errors import LossError, MachineError, RunError, SymlossError
 from symloss.evaluation.entries import LOSS as ASKED
 from symloss.evaluation.entries import Entry
 from symloss.evaluation.gradients import TASK_LOSSES
@@ -31,6 +32,7 @@ from symloss.losses import catalogue
 from symloss.tasks.task import Task
 
 _FORMULA = 2000
+_LACKS = re.compile("out of memory|allocate memory|not enough memory|CUDA error")  # torch has no class for all of these
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def compute(tasks: Mapping[str, Task], settings: object, cell: Cell, directory: 
 
     Raises:
         KeyboardInterrupt: If the search was interrupted.
+        MachineError: If a device, memory or room on a disk is lacking: nothing is kept, so that it is computed later.
         RunError: If files cannot be read or written.
     """
     started = time.perf_counter()
@@ -68,7 +71,11 @@ def compute(tasks: Mapping[str, Task], settings: object, cell: Cell, directory: 
         outcome = _outcome(task, facts, cell, store.search(cell))
     except RunError:
         raise
-    except SymlossError as error:
+    except Exception as error:
+        if (reason := _of_machine(error)) is not None:
+            raise MachineError(f"{cell}: {one_line(reason)}; what is finished is kept") from error
+        if not isinstance(error, SymlossError):
+            raise
         outcome = Outcome(facts, failed=one_line(error), versions=current_versions())
     store.write(cell, outcome)
     return time.perf_counter() - started
@@ -80,9 +87,20 @@ def facts_of(task: Task) -> TaskFacts:
     return TaskFacts(task.kind, task.metric_name, len(task.test), task.identity(), worst_outcome(task, ()))
 
 
-def one_line(error: SymlossError) -> str:
+def one_line(error: BaseException) -> str:
     """The line of an error."""
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _of_machine(error: BaseException | None) -> BaseException | None:
+    """What the machine lacked, if that is what led to an error."""
+    while error is not None:
+        if isinstance(error, MachineError | MemoryError | OSError):
+            return error
+        if isinstance(error, RuntimeError) and _LACKS.search(str(error)):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _outcome(task: Task, facts: TaskFacts, cell: Cell, directory: Path) -> Outcome:

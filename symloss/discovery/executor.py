@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from symloss.discovery.settings import Settings
-from symloss.errors import SearchError
+from symloss.errors import MachineError, SearchError
 from symloss.expression import primitives
 from symloss.loops.threads import one_blas_thread
 from symloss.tasks.task import Task
@@ -189,7 +189,7 @@ class _Workers:
                     results.throw(_ClosedEarly())  # joblib would warn of a generator that is merely closed
                 raise
         except BrokenExecutor:
-            raise SearchError(
+            raise MachineError(
                 f"one of {self._n_jobs} worker processes died, as happens when memory runs out; "
                 "use fewer n_jobs or a smaller chunk_size"
             ) from None

@@ -162,7 +162,14 @@ class SearchResult:
 
         Returns:
             Complexity, fitness and formula of each member; long formulas go over several lines, networks are in words.
+
+        Raises:
+            SearchError: If there is no such table, or digits is not from 1 to 17.
         """
+        if environment not in ("tabular", "longtable"):
+            raise SearchError(f"a front is a 'tabular' or a 'longtable'; received environment={environment!r:.80}")
+        if type(digits) is not int or not 1 <= digits <= 17:
+            raise SearchError(f"a float has 1 to 17 significant digits; received digits={digits!r:.80}")
         from symloss.expression.latex import to_cell
         from symloss.expression.latex_text import escape
 
@@ -199,6 +206,7 @@ class SearchResult:
         """
         # the one look upwards, at the moment of writing: the room of reports knows this one
         report = import_module("symloss.report.latex")
+        report.place_of(path, overwrite)  # before any work is done
         files: list[Path] = report.document(self, None, digits, seconds).write(path, overwrite)
         return files
 

@@ -27,6 +27,7 @@ from typing import IO, Any, TypeVar
 from symloss.discovery.archive import Candidate
 from symloss.discovery.record import Checkpoint, RunConfig, write_toml
 from symloss.errors import LossError, RunError, SymlossError
+from symloss.files import replacing
 
 try:
     import fcntl
@@ -266,29 +267,8 @@ class RunDirectory:
     def _replace(self, name: str, text: str) -> None:
         """Write a file so that either the old or the new content is there at any instant."""
         path = self.path / name
-        with _reported(path), _temporary(path) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-
-
-@contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    """A neighbour to write to, which then takes the place of `path`, on disk before and after; gone after a failure."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with _reported(path), replacing(path) as file:
+            file.write(text.encode())
 
 
 def _exists(path: Path) -> bool:

@@ -24,7 +24,7 @@ from symloss.discovery.search import Callback, Search
 from symloss.discovery.settings import Settings
 from symloss.discovery.stages import Stages
 from symloss.discovery.values import text, whole
-from symloss.errors import RunError, RunWarning, SearchError, SymlossError
+from symloss.errors import MachineError, RunError, RunWarning, SearchError, SymlossError
 from symloss.expression import primitives
 from symloss.expression.expression import Expression
 from symloss.tasks import Task, load_task
@@ -211,7 +211,7 @@ def _on_device(task: Task, device: str) -> Task:
         moved.train.x[:1].cpu()  # a device without data, such as "meta", fails here
     except (RuntimeError, AssertionError) as error:  # torch raises either for a device that it lacks
         reason = " ".join(str(error).split())[:200]
-        raise SearchError(f"device {device!r:.60} cannot be used ({reason}); choose another, such as 'cpu'") from None
+        raise MachineError(f"device {device!r:.60} cannot be used ({reason}); choose another, such as 'cpu'") from None
     return moved
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import threading
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor
 
 from symloss.errors import LossError, SymlossError
+from symloss.files import replacing
 from symloss.losses.base import Loss
 from symloss.losses.network import Architecture, EntryNetwork, LossNetwork
 from symloss.losses.symbolic import SymbolicLoss
@@ -72,12 +71,8 @@ def save(loss: Loss, path: str | os.PathLike[str], notes: Mapping[str, Any] | No
     if len(text) > MAX_BYTES:
         raise LossError(f"the text of the loss and its notes is at most {MAX_BYTES} bytes; received {len(text)}")
     try:
-        real = Path(os.path.realpath(place))
-        if real.exists() and not real.is_file() and not real.is_dir():
-            raise LossError(f"{str(path)!r} is no file that could be replaced, but a pipe or a device")
-        _write(real, text)
-    except LossError:
-        raise
+        with replacing(place) as file:
+            file.write(text.encode())
     except (OSError, ValueError) as error:
         raise LossError(f"cannot write {str(path)!r}: {_reason(error)}") from None
 
@@ -182,21 +177,6 @@ def _read(path: str | os.PathLike[str]) -> Any:
     except (ValueError, RecursionError) as error:
         reason = "too deeply nested" if isinstance(error, RecursionError) else _reason(error)
         raise LossError(f"{str(path)!r} is not JSON text, or was cut off: {reason}") from None
-
-
-def _write(path: Path, text: str) -> None:
-    """Write beside the file, force to disk, then rename over it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def _reason(error: Exception) -> str:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from symloss.errors import RunError
+from symloss.files import replacing
 
 CONFIG, CHECKPOINT, HISTORY, BEST = "config.json", "checkpoint.npz", "history.csv", "best.json"
 Arrays = dict[str, NDArray[Any]]
@@ -74,10 +75,9 @@ class AdaptDirectory:
     def write(self, name: str, content: bytes) -> None:
         """Write a file, whole or not at all."""
         place = self.path / name
-        temporary = place.with_name(f".{name}.tmp")
         try:
-            temporary.write_bytes(content)
-            temporary.replace(place)
+            with replacing(place) as file:
+                file.write(content)
         except OSError as error:
             raise RunError(f"cannot write {str(place)!r}: {error.strerror}") from None
 

@@ -74,7 +74,7 @@ class Curves:
 
 def loss_curves(
     loss: Expression | nn.Module | str,
-    references: Sequence[Expression | nn.Module | str] | None = None,
+    references: Sequence[Expression | nn.Module | str] | str | None = None,
     kind: str | None = None,
     raw: bool = False,
 ) -> Figure:
@@ -87,7 +87,8 @@ def loss_curves(
 
     Args:
         loss: A loss with a formula, or a loss network; or its name, formula, `.json` file or run directory.
-        references: Losses to draw beside it. Default: cross-entropy, for regression the squared error.
+        references: Losses to draw beside it, one text being one loss. Default: cross-entropy, for regression the
+            squared error.
         kind: `"multiclass"`, `"binary"` or `"regression"`. Default: that of the loss, `"multiclass"` for a formula.
         raw: Draw all values as they are.
 
@@ -129,7 +130,7 @@ def loss_curves(
 
 def sample(
     loss: Expression | nn.Module | str,
-    references: Sequence[Expression | nn.Module | str] | None = None,
+    references: Sequence[Expression | nn.Module | str] | str | None = None,
     kind: str | None = None,
     raw: bool = False,
     targets: tuple[float, ...] | None = None,
@@ -148,7 +149,8 @@ def sample(
     """
     kind = kind or str(getattr(loss, "kind", "multiclass"))
     module = resolve(loss, kind)
-    chosen = [_REFERENCES[kind]] if references is None else list(references)
+    asked = _REFERENCES[kind] if references is None else references
+    chosen = [asked] if isinstance(asked, str) else list(asked)
     usual, x = _grid(kind)
     targets = targets or usual
     own = _curve(loss, module, kind, targets, x)

@@ -38,8 +38,8 @@ def smoothing(report: SmoothingReport) -> Figure:
 
     (margin, p), curves = _curves(report)
     part, c = report.slices[0], report.classes
-    record: dict[str, object] = {"loss": report.loss, "kind": report.kind, "classes": c, "verdict": report.verdict}
-    record |= {"p*": ", ".join(map(probability, report.attractors)) or "none"}
+    record: dict[str, object] = {"loss": report.formula or report.loss, "kind": report.kind, "classes": c}
+    record |= {"verdict": report.verdict, "p*": ", ".join(map(probability, report.attractors)) or "none"}
     figure, [[values, slopes]] = style.new("Label smoothing", record, (6.4, 3.2), 1, 2)
     with rc_context(style.STYLE):
         for (name, (g, value)), dashes in zip(curves.items(), _DASHES, strict=False):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from symloss.discovery.result import RULE, SearchResult
@@ -102,14 +104,12 @@ class Document:
         Raises:
             OutputError: If a file is there already, or cannot be written.
         """
-        source = _source(Path(path))
+        source = place_of(path, overwrite)
         stem = re.sub(r"[^A-Za-z0-9]+", "-", source.stem).strip("-") or "loss"  # LaTeX takes no odd names of pictures
         pictures = {source.with_name(f"{stem}-{name}.pdf"): picture for name, picture in self.pictures.items()}
-        there = next((file for file in (source, *pictures) if os.path.lexists(file)), None)
-        if there is not None and (not overwrite or there.is_dir()):
-            raise OutputError(
-                f"{str(there)!r} exists; give another name, or --overwrite (overwrite=True) to replace it"
-            )
+        _check_free([*pictures], overwrite)
+        with suppress(OSError):  # then writing tells why
+            source.parent.mkdir(exist_ok=True)
         for file, picture in pictures.items():
             content = io.BytesIO()
             picture.figure.savefig(content, format="pdf", metadata={"CreationDate": None})
@@ -118,19 +118,40 @@ class Document:
         return [source, *pictures]
 
 
-def _source(path: Path) -> Path:
-    """The file that is to be written; its directory is there when this returns."""
+def place_of(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
+    """The source file of a document at `path`, once it is sure that it can be written; nothing is left there yet.
+
+    Args:
+        path: As for `Document.write`.
+        overwrite: Whether it may be there already.
+
+    Raises:
+        OutputError: If it is there already, or cannot be written.
+    """
+    source = Path(path)
     try:
-        if path.suffix == ".tex" and not path.is_dir():
-            if not path.parent.is_dir():
-                raise OutputError(f"there is no directory {str(path.parent)!r} for {path.name!r}; make it first")
-            return path
-        if path.exists() and not path.is_dir():
-            raise OutputError(f"a document's name ends in .tex, or is that of a directory; received {str(path)!r}")
-        path.mkdir(exist_ok=True)
+        if source.suffix != ".tex" or source.is_dir():
+            if source.exists() and not source.is_dir():
+                raise OutputError(f"a document's name ends in .tex, or is that of a directory; received {str(path)!r}")
+            source /= "loss.tex"
+            if not source.parent.is_dir():
+                source.parent.mkdir()
+                source.parent.rmdir()
+                return source
+        if not source.parent.is_dir():
+            raise OutputError(f"there is no directory {str(source.parent)!r} for {source.name!r}; make it first")
+        with TemporaryFile(dir=source.parent):
+            pass
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}") from None
-    return path / "loss.tex"
+    _check_free([source], overwrite)
+    return source
+
+
+def _check_free(files: Sequence[Path], overwrite: bool) -> None:
+    there = next((file for file in files if os.path.lexists(file)), None)
+    if there is not None and (not overwrite or there.is_dir()):
+        raise OutputError(f"{str(there)!r} exists; give another name, or --overwrite (overwrite=True) to replace it")
 
 
 def document(

@@ -6,15 +6,14 @@ import hashlib
 import logging
 import os
 import sys
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from symloss.files import replacing
 from symloss.tasks.splits import Array
 
 logger = logging.getLogger("symloss")
@@ -70,15 +69,8 @@ def _read(path: Path) -> dict[str, Array]:
 
 def _write(path: Path, arrays: Mapping[str, Array]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **arrays, **{_CHECKSUM: np.array(_checksum(arrays))})  # type: ignore[arg-type]
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays, **{_CHECKSUM: np.array(_checksum(arrays))})  # type: ignore[arg-type]
 
 
 def _checksum(arrays: Mapping[str, Array]) -> str:

@@ -394,10 +394,10 @@ class TestFiles:
         path = tmp_path / "a.png"
         path.write_bytes(b"old")
 
-        def full(self: Path, target: Path) -> None:
+        def full(temporary: Path, target: Path) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(Path, "replace", full)
+        monkeypatch.setattr(os, "replace", full)
         with pytest.raises(OutputError, match="No space left on device"):
             write(path, b"new")
         assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]

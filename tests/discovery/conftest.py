@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from symloss.discovery.result import GenerationEvent
+from symloss.discovery.run_directory import RunDirectory
 from symloss.discovery.runs import discover
+from tests.discovery.directories import CONFIG, checkpoint, rows
 from tests.discovery.fakes import make_task
 from tests.discovery.runs import SMALL, Whole
 
@@ -23,3 +26,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
     result = discover(make_task(), out=top / "run", callbacks=[copy], guesses=["square(0.5*y - f)"], **SMALL)
     return result, top / "run", copies
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[RunDirectory]:
+    """A run directory, open for writing."""
+    made = RunDirectory.create(tmp_path / "run", CONFIG)
+    made.append(rows(3))
+    made.write_front(rows(3)[:1], rows(3)[0], {"task": "planted"})
+    made.write_checkpoint(checkpoint())
+    made.log("a line\nand\x0banother")
+    yield made
+    made.close()

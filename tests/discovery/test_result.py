@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 import sys
+from typing import Any
 
 import pytest
 
@@ -77,3 +79,14 @@ def test_the_front_in_latex(whole: Whole) -> None:
     assert rf"\textbf{{{whole[0].best.complexity}}}" in text
     assert text.count(r"\textbf") == 2
     assert text.startswith(r"\begin{tabular}{rrl}")
+    assert whole[0].latex("longtable", 17).startswith(r"\begin{longtable}{rrl}")
+
+
+@pytest.mark.parametrize(
+    "options", [{"environment": "foo"}, {"environment": None}, {"digits": 0}, {"digits": 18}, {"digits": 2.5}]
+)
+def test_tables_that_there_are_not(whole: Whole, options: dict[str, Any]) -> None:
+    ((name, value),) = options.items()
+    with pytest.raises(SearchError, match=re.escape(f"received {name}={value!r}")) as caught:
+        whole[0].latex(**options)
+    assert "\n" not in str(caught.value)

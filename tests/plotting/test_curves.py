@@ -95,11 +95,19 @@ def test_labels() -> None:
     assert figure.record["loss"] == sl.parse(long)  # type: ignore[attr-defined]
 
 
+def test_one_text_is_one_reference() -> None:
+    """A text is a sequence of letters, of which f alone would be a loss."""
+    one, several = (loss_curves("huber", given, "regression") for given in ("mse", ["mse"]))
+    assert one.record == several.record  # type: ignore[attr-defined]
+    assert str(loss_curves("focal", "f").record["references"]).startswith("f × ")  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("loss", "options", "said"),
     [
         ("label-smoothing", {}, "has no formula"),
         ("focal", {"references": ["label-smoothing"]}, "label-smoothing has no formula"),
+        ("focal", {"references": "label-smoothing"}, "label-smoothing has no formula"),
         ("huber", {"kind": "multiclass"}, "huber is for regression"),
         ("f", {"kind": "ternary"}, "kind must be one of"),
         ("y", {}, "must contain the prediction f"),

@@ -44,6 +44,14 @@ def test_what_is_said() -> None:
     assert figure.record == {"loss": "focal", "kind": "multiclass", "classes": 7, "verdict": "none", "p*": "none"}
 
 
+def test_the_footer_has_a_rounded_formula_and_the_metadata_the_whole_one() -> None:
+    weight = 1.2345678901234567
+    figure = label_smoothing(f"abs(log({weight!r}*y*f))", seconds=0).figure()
+    footer = figure.get_supxlabel()
+    assert footer.startswith("loss abs(log(1.235*y*f)) · kind multiclass")
+    assert figure.record["loss"].weights.count(weight) == 1
+
+
 def test_poles_and_infinities() -> None:
     """Neither the pole at a kink nor an overflow spoils a panel."""
     _, slopes = label_smoothing("sqrt(log(1.3*y*f))", seconds=0).figure().axes

@@ -14,7 +14,7 @@ import symloss as sl
 from symloss.discovery.archive import Candidate
 from symloss.discovery.result import SearchResult
 from symloss.errors import LossError, OutputError, SearchError
-from symloss.report.latex import document
+from symloss.report.latex import document, place_of
 from tests.report.conftest import compile_latex
 
 HOSTILE = (
@@ -133,6 +133,31 @@ def test_places_that_cannot_be_written(place: str, tmp_path: Path) -> None:
         document("y*f", seconds=0.0).write(tmp_path / place)
     assert "\n" not in str(caught.value)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["nowhere/a.tex", "nowhere/deep", "file", "/proc/symloss", "there", "there/loss.tex"])
+def test_a_wrong_place_is_told_before_any_work(
+    result: SearchResult, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from symloss.cli.main import main
+
+    (tmp_path / "file").write_text("mine")
+    document("y*f", seconds=0.0).write(tmp_path / "there")
+    worked: list[object] = []
+    monkeypatch.setattr("symloss.report.latex.document", lambda *arguments: worked.append(arguments))
+    with pytest.raises(OutputError):
+        result.document(tmp_path / place)
+    assert main(["latex", "y*f", "--document", "--out", str(tmp_path / place)]) == 2
+    assert worked == []
+
+
+def test_looking_at_a_place_leaves_nothing_there(tmp_path: Path) -> None:
+    assert place_of(tmp_path / "new") == tmp_path / "new" / "loss.tex"
+    assert place_of(tmp_path / "a.tex") == tmp_path / "a.tex"
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(LossError, match="has no formula"):
+        document("label-smoothing").write(tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_run_gives_the_same_files(result: SearchResult, tmp_path: Path) -> None:
