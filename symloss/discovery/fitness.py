@@ -23,6 +23,7 @@ from symloss.population.training import (
 )
 
 _CONFIRMING = 500_009  # first seed of the confirmations
+_KEPT_BYTES = 32 * 2**20  # data up to this size are kept in every division that is in use
 _RATES = 13  # half-decades of learning rates that `tuned_rate` tries
 
 
@@ -32,7 +33,7 @@ def fitness(
     """Train a model under each loss from the same initial weights on the same batches, and measure it.
 
     A loss that beats the task loss at the best of several rates may have been lucky with these weights: it is measured
-    from `confirmations` more seeds, and its fitness is the mean.
+    from `confirmations` more seeds, with `resplit` each on another division of the data, and its fitness is the mean.
 
     Args:
         workspace: Task and network.
@@ -53,14 +54,14 @@ def fitness(
         own = gradient_norms(workspace, workspace.task_gradient, count, **seeds)
         scale = matching_scale(own, gradient_norms(workspace, gradient, count, **seeds))
 
-    def measure(seed: int, chosen: Gradient, size: int, factors: Tensor | None) -> list[float]:
+    def measure(place: Workspace, seed: int, chosen: Gradient, size: int, factors: Tensor | None) -> list[float]:
         parameters = train(
-            workspace, chosen, size, settings.fitness_steps, optimiser_of(settings),
+            place, chosen, size, settings.fitness_steps, optimiser_of(settings),
             seed=seed, batch_seed=seed, scale=factors,
         )  # fmt: skip
-        return validation_metric(workspace, parameters)
+        return validation_metric(place, parameters)
 
-    measured = measure(settings.seed, gradient, count, scale)
+    measured = measure(workspace, settings.seed, gradient, count, scale)
     scales = [1.0] * count if scale is None else [s if math.isfinite(s) else 0.0 for s in scale.tolist()]
     bar = _bar(workspace, settings) if settings.confirmations else -math.inf
     promising = [i for i, value in enumerate(measured) if value < bar]
@@ -68,7 +69,7 @@ def fitness(
         again = workspace.loss_gradient(cast(Sequence[Expression], [expressions[i] for i in promising]))
         factors = None if scale is None else scale[promising]
         for seed in _confirming(settings):
-            values = measure(seed, again, len(promising), factors)
+            values = measure(_where(workspace, settings, seed), seed, again, len(promising), factors)
             for i, value in zip(promising, values, strict=True):
                 measured[i] += value
         for i in promising:
@@ -86,6 +87,18 @@ def _bar(workspace: Workspace, settings: Settings) -> float:
 def _confirming(settings: Settings) -> list[int]:
     """The seeds of the confirmations."""
     return [_CONFIRMING + settings.seed * 101 + k for k in range(settings.confirmations)]
+
+
+def _where(workspace: Workspace, settings: Settings, seed: int) -> Workspace:
+    """The workspace of a confirmation: with `resplit` one of data that are divided anew, kept where they are small."""
+    if not settings.resplit:
+        return workspace
+
+    def made() -> Workspace:
+        return Workspace(workspace.task.resplit(seed), workspace.batch_size)
+
+    size = sum(t.nbytes for part in (workspace.train, workspace.valid) for t in (part.x, part.y))
+    return made() if size > _KEPT_BYTES else workspace.remembered(("resplit", seed), made)
 
 
 def task_loss_fitness(
@@ -109,8 +122,9 @@ def tuned_rate(workspace: Workspace, settings: Settings) -> tuple[float, float]:
     """
     middle = _RATES // 2
     rates = [settings.learning_rate * 10 ** ((k - middle) / 2) for k in range(_RATES)]
-    seeds = [settings.seed, *_confirming(settings)]
-    measured = [task_loss_fitness(workspace, settings, rates, seed) for seed in seeds]
-    mean = [sum(values) / len(seeds) for values in zip(*measured, strict=True)]
+    measured = [task_loss_fitness(workspace, settings, rates)]
+    for seed in _confirming(settings):
+        measured.append(task_loss_fitness(_where(workspace, settings, seed), settings, rates, seed))
+    mean = [sum(values) / len(measured) for values in zip(*measured, strict=True)]
     best = min(range(_RATES), key=lambda k: (mean[k], abs(k - middle)))
     return rates[best], mean[best]

@@ -88,6 +88,7 @@ def discover(
         raise SearchError(f"unknown method {method!r:.60}; there is: {', '.join(METHODS)}")
     resolved = replace(Settings.from_dict(settings), **METHODS[method].settings)
     own = _on_device(load_task(task) if isinstance(task, str) else task, resolved.device)
+    _check_pool(own, resolved)
     config = RunConfig(
         method=method,
         settings=resolved,
@@ -201,6 +202,14 @@ def _listeners(callbacks: Iterable[Callback], progress: Progress) -> tuple[Callb
 
 def _print_line(event: GenerationEvent) -> None:
     print(event, file=sys.stderr, flush=True)
+
+
+def _check_pool(task: Task, settings: Settings) -> None:
+    """Whether training and validation data may be pooled."""
+    options = (task.recipe or {}).get("options", {})
+    made = [name for name in ("imbalance", "clean_validation") if options.get(name)]
+    if settings.resplit and made:
+        raise SearchError(f"resplit pools training and validation data, which {made[0]} makes different; leave one out")
 
 
 def _on_device(task: Task, device: str) -> Task:

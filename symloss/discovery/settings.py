@@ -7,7 +7,7 @@ from typing import Any
 
 from symloss.errors import SearchError
 
-BEFORE: dict[str, Any] = {"redraws": 0, "confirmations": 0}
+BEFORE: dict[str, Any] = {"redraws": 0, "confirmations": 0, "resplit": False}
 """The settings that came later, each with the value that makes a search what it was without it: a run whose config.toml
 lacks one is older and goes on with that value. For a later setting without such a value, or one that older versions
 must not pass over, `run_directory.FORMAT` rises instead, and runs of a lower format are refused as older."""
@@ -38,6 +38,8 @@ class Settings:
         inner_steps: Training steps that one meta-step differentiates through.
         fitness_steps: Training steps before fitness is measured.
         confirmations: Seeds from which a loss that beats the task loss at its best rate is measured again.
+        resplit: Confirm each on another division of training and validation data, pooled: fitness then rests on all of
+            these, not on one validation part that hundreds of candidates are chosen by.
         rejection_steps: Steps on the predictions in the rejection protocol; None: 100, or 1000 for regression.
         rejection_samples: Training samples that the rejection protocol uses.
         batch_size: Samples in a training or validation batch.
@@ -76,6 +78,7 @@ class Settings:
     inner_steps: int = 1
     fitness_steps: int = 500
     confirmations: int = 4
+    resplit: bool = False
     rejection_steps: int | None = None
     rejection_samples: int = 100
     batch_size: int = 128

@@ -175,6 +175,19 @@ class Task:
         task.test = None if self.test is None else self.test.to(device, dtype)
         return task
 
+    def resplit(self, seed: int) -> Task:
+        """The same task with training and validation data pooled and divided anew, into parts of the same sizes.
+
+        The test part is what it was. Samples are drawn without regard to classes or groups.
+        """
+        order = torch.randperm(len(self.train) + len(self.valid), generator=torch.Generator().manual_seed(seed))
+        chosen = torch.split(order.to(self.device), [len(self.train), len(self.valid)])
+        x, y = (torch.cat([getattr(part, name) for part in (self.train, self.valid)]) for name in ("x", "y"))
+        task = copy.copy(self)
+        task.train, task.valid = (Split(x[index], y[index]) for index in chosen)
+        task.recipe = None
+        return task
+
     def identity(self) -> str:
         """Sixteen hexadecimal digits that change with the data, the name, the kind or the model's structure.
 

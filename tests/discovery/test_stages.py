@@ -21,7 +21,7 @@ from symloss.expression.parsing import parse
 from symloss.losses import SymbolicLoss
 from symloss.population import dense
 from symloss.population.training import Sgd, Workspace, train, validation_metric
-from symloss.tasks import Task
+from symloss.tasks import Task, load_task
 from tests.population.problems import losses, task
 
 QUICK = {"batch_size": 16, "refinement_steps": 30, "fitness_steps": 30, "learning_rate": 0.1}
@@ -121,7 +121,7 @@ def test_the_rate_is_tuned_for_the_task_loss() -> None:
 def test_a_rate_is_not_chosen_for_the_luck_of_one_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     """At rate 1 the seed of the search does best, and a seed of the confirmations diverges."""
 
-    def measured(workspace: Workspace, settings: Settings, rates: list[float], seed: int) -> list[float]:
+    def measured(workspace: Workspace, settings: Settings, rates: list[float], seed: int = 0) -> list[float]:
         luck = 0.1 if seed == settings.seed else math.inf
         return [luck if rate == pytest.approx(1.0) else 0.2 + abs(math.log10(rate) + 1) for rate in rates]
 
@@ -129,6 +129,33 @@ def test_a_rate_is_not_chosen_for_the_luck_of_one_seed(monkeypatch: pytest.Monke
     workspace, settings = Workspace(task("multiclass"), 16), Settings(**{**QUICK, "confirmations": 2})
     assert tuned_rate(workspace, settings) == (pytest.approx(0.1), pytest.approx(0.2))
     assert tuned_rate(workspace, replace(settings, confirmations=0))[0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("resplit", [False, True])
+def test_a_confirmation_is_a_training_of_its_own(resplit: bool) -> None:
+    """Fitness is the mean over the seeds, with `resplit` each on a division of its own: plain loops on those."""
+    problem = task("multiclass")
+    settings = Settings(**{**QUICK, "confirmations": 3, "resplit": resplit, "learning_rate": 0.3})
+    workspace, loss = Workspace(problem, settings.batch_size), parse("-1.0*y*log(f)")
+    known = ("bar", settings.seed, settings.fitness_steps, optimiser_of(settings))
+    workspace.remembered(known, lambda: math.inf)  # every loss is better than the task loss
+    (measured,), _ = fitness(workspace, settings, [loss])
+    seeds = [settings.seed, *(500_009 + 101 * settings.seed + k for k in range(3))]
+    places = [problem.resplit(seed) if resplit and k else problem for k, seed in enumerate(seeds)]
+    single = replace(settings, confirmations=0)
+    alone = [
+        fitness(Workspace(place, settings.batch_size), replace(single, seed=seed), [loss])[0][0]
+        for place, seed in zip(places, seeds, strict=True)
+    ]
+    assert measured == pytest.approx(sum(alone) / 4)
+    assert len(set(alone)) > 1
+
+
+@pytest.mark.parametrize("option", ["imbalance", "clean_validation"])
+def test_data_that_were_made_different_are_not_pooled(option: str) -> None:
+    noisy = load_task("digits", label_noise=0.2, **{option: 2.0 if option == "imbalance" else True})
+    with pytest.raises(SearchError, match=f"which {option} makes different; leave one out"):
+        discover(noisy, resplit=True)
 
 
 def test_the_optimiser_has_the_rate() -> None:

@@ -256,6 +256,23 @@ def test_to_meta_device_moves_everything():
     assert {moved.device.type, moved.test.y.device.type, moved.new_model(0)[0].weight.device.type} == {"meta"}
 
 
+@given(st.integers(2, 20), st.integers(1, 20), st.integers(0, 2**31))
+def test_resplit_divides_the_same_samples_anew(training, validation, seed):
+    x, bounds = torch.arange(200.0).view(-1, 1), (training, training + validation)
+    y = x.square()
+    parts = [(x[a:b], y[a:b]) for a, b in ((0, bounds[0]), bounds, (100, 120))]
+    task = Task(partial(nn.Linear, 1, 1), *parts, kind="regression")
+    other = task.resplit(seed)
+    assert (len(other.train), len(other.valid)) == (training, validation)
+    found = torch.cat([other.train.x, other.valid.x])
+    assert sorted(found.flatten().tolist()) == list(range(bounds[1])), "each sample is in one of the two parts"
+    assert torch.equal(torch.cat([other.train.y, other.valid.y]), found.square())
+    assert other.test is task.test
+    assert torch.equal(task.resplit(seed).valid.x, other.valid.x)
+    assert task.identity() != other.identity() or torch.equal(task.train.x, other.train.x)
+    assert torch.equal(task.train.x, x[:training]), "the task stays as it was"
+
+
 def test_identity_notices_what_differs():
     x, y = data(12)
     changed = x.clone()
