@@ -40,7 +40,9 @@ class Adaptation:
         offline: Meta-steps done.
         online: Training steps done.
         records: What was measured, step by step.
+        outputs: How many outputs the model has: the classes C of a multiclass task.
         snapshots: Online steps with the curves [targets, predictions] that the loss had after them; see `curves`.
+        weights: All φ [size] after each of those steps; see `losses`.
         metrics: Metric of the model on the training, validation and, if there are any, test data.
         stopped: Why it ended.
         trouble: What the guard noticed; empty if nothing.
@@ -58,7 +60,9 @@ class Adaptation:
     offline: int
     online: int
     records: tuple[Record, ...]
+    outputs: int
     snapshots: tuple[tuple[int, NDArray[np.float64]], ...]
+    weights: tuple[NDArray[np.float64], ...]
     metrics: dict[str, float]
     stopped: str
     trouble: str = ""
@@ -69,6 +73,11 @@ class Adaptation:
     def curves(self) -> tuple[tuple[float, ...], NDArray[np.float64]]:
         """Targets y, and the predictions f [points], at which the snapshots were taken."""
         return shapes.targets(self.kind), shapes.predictions(self.kind)
+
+    def losses(self) -> Iterator[tuple[int, nn.Module]]:
+        """The steps of the snapshots, and the loss with the weights that it had after each."""
+        for (step, _), weights in zip(self.snapshots, self.weights, strict=True):
+            yield step, shapes.with_weights(self.loss, weights)
 
     def figure(self) -> Figure:
         """The loss's shape over training, the learning curve and the effective rate; see `plotting.adaptation`."""
@@ -112,6 +121,8 @@ class Adaptation:
         yield f"{self.metric_name}: " + ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
         done = "" if self.online == own.steps else f" after {self.offline} offline and {self.online} online steps"
         yield f"ended: {self.stopped}{done} ({self.seconds:.1f} s)"
+        if own.method == "adalfl" and self.snapshots and self.records:
+            yield from import_module("symloss.analysis.adaptation").adaptation(self).sentences()
         if self.trouble:
             yield f"warning: {self.trouble}"
         if own.method in ("adalfl", "learned-rate"):

@@ -49,7 +49,8 @@ def adapt(
 ) -> Adaptation:
     """Train a model under a loss that adapts while it trains (AdaLFL), or under one of its controls.
 
-    Offline phase: meta-steps from fresh weights, as in ML3. Online phase: θ′ = θ − step(∇_θ M_φ), then
+    Offline phase: meta-steps on models of which each starts from fresh weights, as in ML3, and is trained for
+    `offline_horizon` of them. Online phase: θ′ = θ − step(∇_θ M_φ), then
     φ ← φ − η dL_task(θ′)/dφ on a validation batch; see `AdaptiveLoss`. The validation data take part in training then:
     judge the model by the test data.
 
@@ -103,7 +104,8 @@ def adapt(
     return Adaptation(
         task=own.summary(), kind=own.kind, metric_name=own.metric_name, settings=settings,
         model=training.model.eval(), loss=module, learning_rate=training.lr, offline=training.offline,
-        online=training.online, records=tuple(training.records), snapshots=tuple(training.snapshots),
+        online=training.online, records=tuple(training.records), outputs=own.outputs,
+        snapshots=tuple(training.snapshots), weights=tuple(training.weights),
         metrics=metrics, stopped=stopped, trouble=training.adaptive.guard.trouble,
         directory=None if directory is None else directory.path, seconds=time.perf_counter() - started,
     )  # fmt: skip

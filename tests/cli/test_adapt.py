@@ -67,13 +67,14 @@ def test_every_option_reaches_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("symloss.online.adapt", note)
     words = (
         "adapt wine --loss y*f --method frozen --offline-steps 1 --steps 2 --learning-rate 3 "
-        "--offline-learning-rate 11 --meta-learning-rate 4 "
+        "--offline-learning-rate 11 --offline-horizon 12 --meta-learning-rate 4 "
         "--batch-size 5 --optimiser adam --momentum 0.6 --nesterov --weight-decay 7 --clip 8 --schedule cosine "
         "--inner-steps 9 --residual --no-tune --seed 10 --out kept"
     )
     assert cli(*words.split()).err == "error: seen\n"
     assert {name: value for name, value in seen.items() if name != "progress"} == {
         "loss": "y*f", "method": "frozen", "offline_steps": 1, "steps": 2, "lr": 3.0, "offline_lr": 11.0,
+        "offline_horizon": 12,
         "meta_lr": 4.0, "batch_size": 5,
         "optimiser": "adam", "momentum": 0.6, "nesterov": True, "weight_decay": 7.0, "clip": 8.0,
         "schedule": "cosine", "inner_steps": 9, "residual": True, "tune_lr": False, "seed": 10, "out": Path("kept"),

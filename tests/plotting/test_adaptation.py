@@ -21,7 +21,8 @@ def made(kind: str = "multiclass", method: str = "adalfl", looks: int = 3) -> Ad
         task="digits: ten classes", kind=kind, metric_name="error rate",
         settings=AdaptSettings(method=method, steps=10),
         model=nn.Identity(), loss=nn.Identity(), learning_rate=0.5, offline=5, online=10, records=records,
-        snapshots=snapshots, metrics={"test": 0.1}, stopped="all steps done",
+        outputs=10, snapshots=snapshots, weights=tuple(np.zeros(1) for _ in snapshots),
+        metrics={"test": 0.1}, stopped="all steps done",
     )  # fmt: skip
 
 
