@@ -87,14 +87,16 @@ class AdaptationReport:
             yield self._smoothing()
         first, last = self.looks[0].pull, self.looks[-1].pull
         when = "never below half" if self.flattens is None else f"below half of its first after step {self.flattens}"
-        yield f"the loss {'flattens' if last < first else 'steepens'}: its pull goes from {first:.3g} to {last:.3g}, {when}"
+        word = "flattens" if last < first else "steepens"
+        yield f"the loss {word}: its pull goes from {first:.3g} to {last:.3g}, {when}"
 
     def _smoothing(self) -> str:
         if not self.smooths:
             return "the loss smooths labels at no time: it pulls the target's probability up everywhere"
         if self.smooths == self.steps:
             return "the loss smooths labels throughout: it rests before certainty, as label smoothing does"
-        return f"the loss smooths labels after steps {', '.join(map(str, self.smooths))}: it rests before certainty there"
+        steps = ", ".join(map(str, self.smooths))
+        return f"the loss smooths labels after steps {steps}: it rests before certainty there"
 
 
 def adaptation(found: Adaptation) -> AdaptationReport:

@@ -33,7 +33,7 @@ def adapt(
     offline_learning_rate: Annotated[
         float | None, typer.Option(help="Learning rate of the steps beforehand.", show_default="that of the model")
     ] = None,
-    offline_horizon: Annotated[int, typer.Option(help="Such steps on each model from fresh weights.")] = 10,
+    offline_horizon: Annotated[int, typer.Option(help="Such steps on each model from fresh weights.")] = 20,
     meta_learning_rate: Annotated[float, typer.Option(help="Learning rate of the loss.")] = 1e-4,
     batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 128,
     optimiser: Annotated[str, typer.Option(help="sgd, adam or adamw.")] = "sgd",

@@ -65,7 +65,7 @@ class AdaptSettings:
     steps: int = 2000
     lr: float = 0.01
     offline_lr: float | None = None
-    offline_horizon: int = 10
+    offline_horizon: int = 20
     meta_lr: float = 1e-4
     offline_meta_lr: float = 1e-2
     batch_size: int = 128

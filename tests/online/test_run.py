@@ -138,7 +138,7 @@ class TestRuns:
 
         assert after_one_step(taught) < 0.8 * after_one_step(loss_network("multiclass", CLASSES))
 
-    @pytest.mark.parametrize(("horizon", "models"), [(1, 6), (4, 2), (10, 1)])
+    @pytest.mark.parametrize(("horizon", "models"), [(1, 6), (4, 2), (20, 1)])
     def test_a_model_of_the_offline_phase_is_trained_for_its_horizon(
         self, horizon: int, models: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
