@@ -52,7 +52,7 @@ TASKS: dict[str, dict[str, Any]] = {
 """What is trained; the middle of its rates; η of the learned rate (on digits and MNIST better than 0.001, 0.1)."""
 METHODS = ("adaptive loss", "frozen loss", "learned rate", "task loss")
 _GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
-_LOOKS = 3  # of the snapshots of a loss, from the first to the last
+_LOOKS = 3  # at a loss: before training, after a tenth of it, and at its end
 
 
 def rates(label: str) -> tuple[float, ...]:
@@ -118,8 +118,8 @@ def _trained(task: Task, settings: AdaptSettings, loss: torch.nn.Module) -> tupl
 
 def _followed(training: Training) -> dict[str, Any]:
     """How the loss changed: α ‖∇M‖ / ‖∇L_task‖ at each record, and what the tools say of its snapshots."""
-    last = len(training.snapshots) - 1
-    places = sorted({round(k * last / (_LOOKS - 1)) for k in range(_LOOKS)})
+    steps = training.settings.steps
+    places = [place for place, (step, _) in enumerate(training.snapshots) if step in (0, steps // 10, steps)]
     looks = [
         look(with_weights(training.loss, training.weights[place]), training.task.kind, training.task.outputs)
         for place in places

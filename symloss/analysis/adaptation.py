@@ -106,15 +106,15 @@ def adaptation(found: Adaptation) -> AdaptationReport:
         found: Of `symloss.adapt`.
 
     Returns:
-        The report; it prints as a table and two sentences.
+        The report, of at most eight moments; it prints as a table and one or two sentences.
 
     Raises:
         LossError: If the run kept no shapes, or its loss is no function of the class probabilities.
     """
     if not found.snapshots or not found.records:
         raise LossError("this run has no snapshots of its loss; use a formula or a network, and at least one step")
-    looks = tuple(look(loss, found.kind, found.outputs) for _, loss in found.losses())
-    steps = tuple(step for step, _ in found.snapshots)
+    looks = tuple(look(found.loss_at(place), found.kind, found.outputs) for place in found.shown)
+    steps = tuple(found.snapshots[place][0] for place in found.shown)
     nearest = [min(found.records, key=lambda record: abs(record.step - step)) for step in steps]
     rates = tuple(record.learning_rate * record.effective_rate for record in nearest)
     return AdaptationReport(found.kind, steps, looks, rates)

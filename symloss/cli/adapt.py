@@ -57,9 +57,11 @@ def adapt(
     First the loss learns from fresh models, then it trains one and goes on learning from validation data: judge the
     model by the test data, and beside --method task-loss.
 
+    --plot writes a picture, and beside it an animation (.gif) of the loss's shape over training.
+
     With --out the same command goes on after Ctrl-C (exit status 130) or a kill, with the same result.
     """
-    from symloss.cli.output import check_numbers, check_picture, save_figure, save_numbers
+    from symloss.cli.output import check_numbers, check_picture, save_animation, save_figure, save_numbers
 
     if plot is not None:
         check_picture(plot)
@@ -80,6 +82,8 @@ def adapt(
         print(f"\nkept in {out}")
     if plot is not None and found.records:
         save_figure(found.figure(), plot)
+        if found.snapshots:
+            save_animation(found, plot.with_suffix(".gif"))
     if numbers is not None:
         save_numbers(found.to_json(), numbers)
     if found.stopped == "interrupted":

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _ROWS = 6
+_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Adaptation:
         records: What was measured, step by step.
         outputs: How many outputs the model has: the classes C of a multiclass task.
         snapshots: Online steps with the curves [targets, predictions] that the loss had after them; see `curves`.
-        weights: All φ [size] after each of those steps; see `losses`.
+        weights: All φ [size] after each of those steps; see `loss_at`.
         metrics: Metric of the model on the training, validation and, if there are any, test data.
         stopped: Why it ended.
         trouble: What the guard noticed; empty if nothing.
@@ -74,10 +75,15 @@ class Adaptation:
         """Targets y, and the predictions f [points], at which the snapshots were taken."""
         return shapes.targets(self.kind), shapes.predictions(self.kind)
 
-    def losses(self) -> Iterator[tuple[int, nn.Module]]:
-        """The steps of the snapshots, and the loss with the weights that it had after each."""
-        for (step, _), weights in zip(self.snapshots, self.weights, strict=True):
-            yield step, shapes.with_weights(self.loss, weights)
+    @property
+    def shown(self) -> tuple[int, ...]:
+        """Places of at most eight of the snapshots, evenly from the first to the last."""
+        last = len(self.snapshots) - 1
+        return tuple(sorted({round(last * k / (_SHOWN - 1)) for k in range(_SHOWN)})) if self.snapshots else ()
+
+    def loss_at(self, place: int) -> nn.Module:
+        """The loss with the weights that it had at a snapshot."""
+        return shapes.with_weights(self.loss, self.weights[place])
 
     def figure(self) -> Figure:
         """The loss's shape over training, the learning curve and the effective rate; see `plotting.adaptation`."""

@@ -22,7 +22,7 @@ from symloss.tasks.splits import Split
 from symloss.tasks.task import Task
 
 _FIRST_SEED = 1_000_003  # of the fresh weights of the offline phase, away from that of the model
-_SNAPSHOTS = 7
+_SNAPSHOTS = 19
 _LEAST_RATE = 1e-8
 _ROWS = 2048
 

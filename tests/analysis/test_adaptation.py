@@ -83,9 +83,10 @@ def test_a_run(kind: str) -> None:
     options: dict[str, Any] = {"offline_steps": 6, "steps": 20, "batch_size": 16, "lr": 0.05}
     run = sl.adapt(make_task(kind), **options)
     found = sl.analysis.adaptation(run)
-    assert found.steps == tuple(step for step, _ in run.snapshots)
-    for (_, loss), one in zip(run.losses(), found.looks, strict=True):
-        assert one == look(loss, kind, run.outputs)
+    assert found.steps == tuple(run.snapshots[place][0] for place in run.shown)
+    assert (len(found.steps), found.steps[0], found.steps[-1]) == (8, 0, 20)
+    for place, one in zip(run.shown, found.looks, strict=True):
+        assert one == look(run.loss_at(place), kind, run.outputs)
     first = run.records[0]
     assert found.effective_rates[0] == first.learning_rate * first.effective_rate
     assert str(found).splitlines()[-1] in str(run)
