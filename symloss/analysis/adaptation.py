@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from symloss.analysis.gradients import Array
 from symloss.analysis.rests import scan
 from symloss.analysis.smoothing import equivalent
 from symloss.errors import LossError
-from symloss.expression.showing import aligned
+from symloss.expression.showing import aligned, plain
 from symloss.online import Adaptation, ScaledTaskLoss
 from symloss.online.shapes import entry
 
@@ -67,6 +68,14 @@ class AdaptationReport:
         first = self.looks[0].pull
         late = (step for step, one in zip(self.steps, self.looks, strict=True) if one.pull < FLATTENED * first)
         return next(late, None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain values."""
+        rows = [
+            {"step": step, **asdict(one), "effective_rate": rate}
+            for step, one, rate in zip(self.steps, self.looks, self.effective_rates, strict=True)
+        ]
+        return {"sentences": list(self.sentences()), "looks": plain(rows)}
 
     def __str__(self) -> str:
         return "\n".join(self._lines())

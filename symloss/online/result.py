@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from symloss.discovery.record import current_versions
 from symloss.expression.showing import aligned
 from symloss.losses.symbolic import SymbolicLoss
 from symloss.online import shapes
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+FORMAT = "symloss adaptation 1"
+"""By this the numbers of a run are known."""
 _ROWS = 6
 _SHOWN = 8
 
@@ -32,6 +35,7 @@ class Adaptation:
 
     Args:
         task: The task in one line.
+        recipe: Arguments of `load_task` that make it anew; None for a task of the user's own.
         kind: `"multiclass"`, `"binary"` or `"regression"`.
         metric_name: What is measured.
         settings: How it was trained.
@@ -52,6 +56,7 @@ class Adaptation:
     """
 
     task: str
+    recipe: dict[str, Any] | None
     kind: str
     metric_name: str
     settings: AdaptSettings
@@ -100,7 +105,9 @@ class Adaptation:
         """Everything but model and loss as plain values."""
         targets, predictions = self.curves
         return {
-            "task": self.task, "settings": self.settings.to_json(), "learning_rate": self.learning_rate,
+            "format": FORMAT, "task": self.task, "recipe": self.recipe, "kind": self.kind, "outputs": self.outputs,
+            "versions": current_versions(), "analysis": self._analysed(),
+            "settings": self.settings.to_json(), "learning_rate": self.learning_rate,
             "offline_steps_done": self.offline, "steps_done": self.online, "metric": self.metric_name,
             "metrics": {name: _plain(value) for name, value in self.metrics.items()}, "stopped": self.stopped,
             "trouble": self.trouble, "seconds": self.seconds,
@@ -108,8 +115,16 @@ class Adaptation:
             "snapshots": {
                 "targets": list(targets), "predictions": predictions.tolist(),
                 "curves": [{"step": step, "values": curve.tolist()} for step, curve in self.snapshots],
+                "shown": list(self.shown),
             },
         }  # fmt: skip
+
+    def _analysed(self) -> dict[str, Any] | None:
+        """What `sl.analysis.adaptation` says of a loss that adapted."""
+        if self.settings.method != "adalfl" or not self.snapshots or not self.records:
+            return None
+        found: dict[str, Any] = import_module("symloss.analysis.adaptation").adaptation(self).to_json()
+        return found
 
     def __str__(self) -> str:
         """Settings, a few rows of the history, and how good the model is."""
@@ -127,8 +142,7 @@ class Adaptation:
         yield f"{self.metric_name}: " + ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
         done = "" if self.online == own.steps else f" after {self.offline} offline and {self.online} online steps"
         yield f"ended: {self.stopped}{done} ({self.seconds:.1f} s)"
-        if own.method == "adalfl" and self.snapshots and self.records:
-            yield from import_module("symloss.analysis.adaptation").adaptation(self).sentences()
+        yield from (self._analysed() or {"sentences": ()})["sentences"]
         if self.trouble:
             yield f"warning: {self.trouble}"
         if own.method in ("adalfl", "learned-rate"):

@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from symloss.errors import LossError
 from symloss.online.result import Adaptation
 
@@ -69,6 +71,7 @@ def animation(found: Adaptation) -> bytes:
         LossError: If the run kept no shapes.
     """
     from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
     from symloss.plotting import figure as style
@@ -76,19 +79,22 @@ def animation(found: Adaptation) -> bytes:
     if not found.snapshots:
         raise LossError("this run has no shapes to animate; use a formula or a network, and at least one step")
     top = max(float((curve - curve.min(1, keepdims=True)).max()) for _, curve in found.snapshots)
-    pictures = []
+    figure, ((axes,),) = style.new("Adaptive loss", _record(found), (4.6, 3.4))
+    figure.set_dpi(120)
+    canvas, pictures = FigureCanvasAgg(figure), []
     for place, (step, _) in enumerate(found.snapshots):
         with rc_context(style.STYLE):
-            figure, ((axes,),) = style.new("Adaptive loss", _record(found), (4.6, 3.4))
+            axes.clear()
             _shape(axes, found, place, grey=place > 0, rests=())
             axes.set_ylim(-0.03 * top, 1.03 * top)
             axes.set_title(_after(step), loc="left")
             axes.set_xlabel(f"{_PREDICTION} (grey: before training)")
             axes.set_ylabel(_LOSS)
             axes.legend(loc="upper center")
-            content = io.BytesIO()
-            figure.savefig(content, format="png", dpi=120)
-        pictures.append(Image.open(content).convert("RGB").quantize(64, dither=Image.Dither.NONE))
+            canvas.draw()
+        figure.set_layout_engine("none")  # that of the first picture is kept
+        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        pictures.append(picture.quantize(64, dither=Image.Dither.NONE))
     file = io.BytesIO()
     times = [_MOMENT] * (len(pictures) - 1) + [_LAST]
     pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=times, loop=0, optimize=True)
