@@ -81,7 +81,8 @@ def animation(found: Adaptation) -> bytes:
     top = max(float((curve - curve.min(1, keepdims=True)).max()) for _, curve in found.snapshots)
     figure, ((axes,),) = style.new("Adaptive loss", _record(found), (4.6, 3.4))
     figure.set_dpi(120)
-    canvas, pictures = FigureCanvasAgg(figure), []
+    canvas: Any = FigureCanvasAgg(figure)
+    pictures = []
     for place, (step, _) in enumerate(found.snapshots):
         with rc_context(style.STYLE):
             axes.clear()
