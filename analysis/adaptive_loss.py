@@ -27,7 +27,7 @@ from analysis import records
 from symloss.analysis.adaptation import look
 from symloss.discovery.executor import Executor
 from symloss.errors import LossError
-from symloss.evaluation.statistics import compared, paired
+from symloss.evaluation.statistics import Estimate, compared, estimate, paired
 from symloss.online import ScaledTaskLoss, adaptable, loss_network
 from symloss.online.settings import AdaptSettings
 from symloss.online.shapes import with_weights
@@ -186,17 +186,16 @@ class Results:
         own, tuned = self.values(method, rate, what), self.values("task loss", self.tuned, what)
         difference = paired(own, tuned)
         return {
-            what: records.interval(own), "minus tuned": [difference.mean, difference.low, difference.high],
-            "verdict": compared(difference),
+            what: _interval(estimate(own)), "minus tuned": _interval(difference), "verdict": compared(difference),
         }  # fmt: skip
 
 
 def summary(record: records.Record) -> dict[str, Any]:
-    """Per task with two seeds or more at every rate: every method at every rate against the tuned task loss."""
+    """Per task with a seed or more at every rate: every method at every rate against the tuned task loss."""
     found: dict[str, Any] = {}
     for label in TASKS:
         own = Results(record, label)
-        if len(own.seeds) < 2:
+        if not own.seeds:
             continue
         found[label] = {"seeds": len(own.seeds), "tuned rate": own.tuned}
         for method in METHODS:
@@ -236,6 +235,11 @@ def _smoothing(own: Results) -> list[dict[str, Any]]:
     return rows
 
 
+def _interval(value: Estimate) -> list[float | None]:
+    """Mean and bounds; None for the bounds of one seed."""
+    return [value.mean, *((value.low, value.high) if value.bounded else (None, None))]
+
+
 def _share(truths: Any) -> float:
     values = list(truths)
     return float(sum(values) / len(values))
@@ -249,21 +253,25 @@ def constant(label: str) -> float:
 
 
 def draw(record: records.Record) -> None:
-    """For each task: test metric over the rate at the end; and the learning curves, each method at its median rate."""
+    """For each task: test metric over the rate at the end; and learning curves, each method at its median rate."""
+    from matplotlib import rc_context
+
     from symloss.plotting import figure as style
 
+    with rc_context(style.STYLE):
+        records.save(_figure(record, style), "adaptive_loss")
+
+
+def _figure(record: records.Record, style: Any) -> Any:
     shown = [label for label in TASKS if label in record["summary"]]
     colours = dict(zip(METHODS, (style.BLUE, style.VERMILLION, style.GREEN, style.BLACK), strict=True))
     marks = dict(zip(METHODS, "os^D", strict=True))
     settings: dict[str, object] = {
         "model": "MLP, or LeNet-5 on images", "optimiser": "plain SGD", "bars and bands": "95 % over seeds",
-        "seeds": ", ".join(f"{label} {record['summary'][label]['seeds']}" for label in shown),
         "steps": ", ".join(f"{label} {TASKS[label]['steps']}" for label in shown),
-        "curves": "median over rates, of means over seeds",
+        "curves": "median over rates (blue band: range) of means over seeds",
     }  # fmt: skip
-    figure, panels = style.new(
-        "A loss that adapts", settings, (7.4, 1.2 + 2.0 * len(shown)), len(shown), 2, squeeze=False
-    )
+    figure, panels = style.new("A loss that adapts", settings, (7.4, 1.2 + 2.0 * len(shown)), len(shown), 2)
     for (left, right), label in zip(panels, shown, strict=True):
         own = Results(record, label)
         regression = own.worst != 1.0
@@ -271,36 +279,40 @@ def draw(record: records.Record) -> None:
         for method in METHODS:
             _over_rates(left, own, method, scale, colours[method], marks[method])
             _over_steps(right, own, method, scale, colours[method])
-        tuned = own.against("task loss", own.tuned, "test")["test"]
-        left.axhspan(scale * tuned[1], scale * tuned[2], color=style.GREY, alpha=0.3, lw=0, label="tuned task loss")
-        right.axhline(
-            scale * sum(own.values("task loss", own.tuned, "valid")) / len(own.seeds), color="black", lw=0.8, ls=":",
-            label="tuned task loss, last step",
-        )  # fmt: skip
+        low, middle, high = _ends(own, "task loss", own.tuned, scale)
+        left.axhspan(low, high, color=style.GREY, alpha=0.3, lw=0)
+        left.axhline(middle, color="black", lw=0.8, ls="--")
         left.set_xscale("log")
         for axes in (left, right):
             axes.set_yscale("log")
             _plain_numbers(axes)
-        left.set_title(label, loc="left")
+        left.set_title(f"{label} ({len(own.seeds)} seed{'s' * (len(own.seeds) > 1)})", loc="left")
         left.set_ylabel("test squared error" if regression else "test error [%]")
         right.set_ylabel("validation squared error" if regression else "validation error [%]")
     panels[-1][0].set_xlabel("base learning rate α")
-    panels[-1][1].set_xlabel("training step (every method at all seven rates: median and range)")
-    handles = panels[0][0].get_legend_handles_labels()
-    more = panels[0][1].get_legend_handles_labels()
-    figure.legend([*handles[0], more[0][-1]], [*handles[1], more[1][-1]], loc="outside upper center", ncols=3)
-    records.save(figure, "adaptive_loss")
+    panels[-1][1].set_xlabel("training step; median of the seven rates")
+    handles, names = panels[0][0].get_legend_handles_labels()
+    more, tuned = panels[0][1].get_legend_handles_labels()
+    figure.legend([*handles, *more], [*names, *tuned], loc="outside upper center", ncols=5)
+    return figure
 
 
 def _over_rates(axes: Any, own: Results, method: str, scale: float, colour: str, mark: str) -> None:
-    found = [[scale * x for x in own.against(method, rate, "test")["test"]] for rate in own.rates]
-    mean = [m for m, _, _ in found]
-    reach = [[m - max(low, 0.5 * m) for m, low, _ in found], [high - m for m, _, high in found]]
+    found = [_ends(own, method, rate, scale) for rate in own.rates]
+    mean = [m for _, m, _ in found]
+    reach = [[m - low for low, m, _ in found], [high - m for _, m, high in found]]
     shift = 1.0 + 0.06 * (METHODS.index(method) - 1.5)
     axes.errorbar(
         [shift * rate for rate in own.rates], mean, yerr=reach, fmt=f"{mark}-", color=colour, markersize=3.5,
         capsize=1.5, linewidth=1.0, label=method,
     )  # fmt: skip
+
+
+def _ends(own: Results, method: str, rate: float, scale: float) -> tuple[float, float, float]:
+    """Lower bound, mean and upper bound, as far as a logarithmic axis of possible values has them."""
+    mean, low, high = own.against(method, rate, "test")["test"]
+    low, high = (mean, mean) if low is None else (max(low, 0.5 * mean), min(high, own.worst))
+    return scale * low, scale * mean, scale * max(high, mean)
 
 
 def _over_steps(axes: Any, own: Results, method: str, scale: float, colour: str) -> None:
@@ -318,7 +330,7 @@ def _over_steps(axes: Any, own: Results, method: str, scale: float, colour: str)
         axes.fill_between(own.steps, [v[0] for v in at], [v[-1] for v in at], color=colour, alpha=0.2, linewidth=0)
     if method == "task loss":
         best = curves[own.rates.index(own.tuned)]
-        axes.plot(own.steps, best, color=colour, linewidth=1.2, linestyle="--", label="tuned task loss")
+        axes.plot(own.steps, best, color=colour, linewidth=1.2, linestyle="--", label="task loss, rate tuned")
 
 
 def _plain_numbers(axes: Any) -> None:

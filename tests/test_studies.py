@@ -74,7 +74,9 @@ def test_cells_are_the_same_from_processes_and_others_stay(tmp_path: Path, monke
     assert again["cells"] == {"a": 1, "bb": 2, "ccc": 3}
 
 
-def test_what_failed_counts_as_the_constant_and_steps_are_counted_to_the_tuned_end() -> None:
+def test_what_failed_counts_as_the_constant_and_steps_are_counted_to_the_tuned_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two seeds of the digits; the task loss is best at 0.3, where it ends at 0.2 and 0.4."""
     cells = {}
     for rate in adaptive_loss.rates("digits"):
@@ -89,6 +91,12 @@ def test_what_failed_counts_as_the_constant_and_steps_are_counted_to_the_tuned_e
     assert own.values("frozen loss", 0.1, "test") == own.values("frozen loss", 0.1, "valid") == [1.0, 1.0]
     assert own.reached("adaptive loss", 3.0) == [None, 500]
     assert own.reached("frozen loss", 3.0) == [None, None]
+    record = {"cells": cells, "settings": {"constants": {"digits": 1.0}}}
+    record["summary"] = adaptive_loss.summary(record)
+    assert list(record["summary"]) == ["digits"]
+    monkeypatch.setattr(records, "FIGURES", tmp_path)
+    adaptive_loss.draw(record)
+    assert (tmp_path / "adaptive_loss.png").read_bytes().startswith(b"\x89PNG")
     assert own.against("adaptive loss", 0.01, "test") == {
         "test": [0.1, 0.1, 0.1], "minus tuned": [-0.4, -0.4, -0.4], "verdict": "better",
     }  # fmt: skip

@@ -25,6 +25,7 @@ def test_trains_keeps_and_draws(cli: Cli, tmp_path: Path, monkeypatch: pytest.Mo
     assert err.splitlines()[0] == "offline meta-step 2/3"
     assert err.splitlines()[-1].startswith("step 8/8: task loss ")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "a.gif").read_bytes().startswith(b"GIF89a")
     assert len(json.loads((tmp_path / "a.json").read_text())["records"]) == 8
     assert sl.load(tmp_path / "kept" / "best.json").kind == "multiclass"
     again = cli(*WORDS)
