@@ -91,7 +91,7 @@ def test_what_failed_counts_as_the_constant_and_steps_are_counted_to_the_tuned_e
     assert own.values("frozen loss", 0.1, "test") == own.values("frozen loss", 0.1, "valid") == [1.0, 1.0]
     assert own.reached("adaptive loss", 3.0) == [None, 500]
     assert own.reached("frozen loss", 3.0) == [None, None]
-    record = {"cells": cells, "settings": {"constants": {"digits": 1.0}}}
+    record: dict[str, Any] = {"cells": cells, "settings": {"constants": dict.fromkeys(adaptive_loss.TASKS, 1.0)}}
     record["summary"] = adaptive_loss.summary(record)
     assert list(record["summary"]) == ["digits"]
     monkeypatch.setattr(records, "FIGURES", tmp_path)
