@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ Record = dict[str, Any]
 
 
 def computed(
-    name: str, settings: Record, keys: Iterable[str], cell: Callable[[str], Any], summary: Callable[[Record], Any]
-) -> Record:
+    name: str, settings: Record, keys: Iterable[str], cell: Callable[[str], Any], summary: Callable[[Record], Any],
+    jobs: int = 1, others: bool = False,
+) -> Record:  # fmt: skip
     """The record figures/NAME.json, its cells computed where they are not on disk, written after each of them.
 
     Args:
@@ -28,20 +31,38 @@ def computed(
         keys: Names of the cells.
         cell: From its name to plain values.
         summary: From the record with all cells to plain values, kept as `"summary"`.
+        jobs: Processes that compute cells.
+        others: Whether finished cells that are not among the keys stay.
     """
-    path = FIGURES / f"{name}.json"
-    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path, keys = FIGURES / f"{name}.json", list(keys)
     settings = json.loads(json.dumps(settings))
     record: Record = {"settings": settings, "versions": current_versions(), "summary": {}, "cells": {}}
-    kept = old.get("cells", {}) if old.get("settings") == settings else {}
-    for key in keys:
-        record["cells"][key] = _rounded(kept[key] if key in kept else cell(key))
-        if key not in kept:
-            print(key, json.dumps(record["cells"][key], ensure_ascii=False)[:300], flush=True)
-            write(path, record)
+    kept = finished(name, settings)
+    record["cells"] = {key: _rounded(kept[key]) for key in (kept if others else [k for k in keys if k in kept])}
+    left = [key for key in keys if key not in kept]
+    for key, value in zip(left, _mapped(cell, left, jobs), strict=True):
+        record["cells"][key] = _rounded(value)
+        print(key, json.dumps(record["cells"][key], ensure_ascii=False)[:300], flush=True)
+        write(path, record)
     record["summary"] = summary(record)
     write(path, record)
     return record
+
+
+def finished(name: str, settings: Record) -> Record:
+    """The cells in figures/NAME.json, if they were computed with these settings."""
+    path = FIGURES / f"{name}.json"
+    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    cells: Record = old["cells"] if old.get("settings") == json.loads(json.dumps(settings)) else {}
+    return cells
+
+
+def _mapped(cell: Callable[[str], Any], keys: Sequence[str], jobs: int) -> Iterator[Any]:
+    if jobs == 1:
+        yield from map(cell, keys)
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        yield from pool.map(cell, keys)
 
 
 def _rounded(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """What a loss does to a model: functions that return numbers, and the statement that follows from them."""
 
+from symloss.analysis.adaptation import AdaptationReport, adaptation
 from symloss.analysis.calibration import Calibration, calibration
 from symloss.analysis.explain import explain
 from symloss.analysis.explanation import Explanation
@@ -17,7 +18,8 @@ from symloss.analysis.surface import Landscape, load_landscape
 from symloss.analysis.training import TrainingCurves, training_curves
 
 __all__ = [
-    "Calibration", "Explanation", "FamiliesReport", "Landscape", "LearningRateReport", "Sharpness",
-    "SharpnessComparison", "SmoothingReport", "TrainingCurves", "calibration", "compare_sharpness", "explain",
-    "families", "label_smoothing", "landscape", "learning_rate", "load_landscape", "sharpness", "training_curves",
+    "AdaptationReport", "Calibration", "Explanation", "FamiliesReport", "Landscape", "LearningRateReport", "Sharpness",
+    "SharpnessComparison", "SmoothingReport", "TrainingCurves", "adaptation", "calibration", "compare_sharpness",
+    "explain", "families", "label_smoothing", "landscape", "learning_rate", "load_landscape", "sharpness",
+    "training_curves",
 ]  # fmt: skip

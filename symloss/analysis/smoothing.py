@@ -70,7 +70,7 @@ def label_smoothing(
         for label in labels
     ]
     slices = tuple(map(scan, sides))
-    smoothing = _equivalent(slices, classes)
+    smoothing = equivalent(slices, classes)
     if smoothing is not None and expression is not None:
         turns = (_turns(function, classes, label, part) for label, part in zip(labels, slices, strict=True))
         smoothing = smoothing if all(turns) else None
@@ -124,7 +124,7 @@ def _read(loss: AnyLoss, kind: str) -> tuple[Any, Expression | None]:
     return module, getattr(module, "expression", None)
 
 
-def _equivalent(slices: Sequence[Slice], classes: int) -> float | None:
+def equivalent(slices: Sequence[Slice], classes: int) -> float | None:
     """ξ of the one point at which p comes to rest from everywhere, for every label; None if there is none."""
     if not all(_one_regime(part, classes) for part in slices):
         return None

@@ -27,10 +27,13 @@ def adapt(
     method: Annotated[
         str, typer.Option(help="adalfl, or a control: frozen, learned-rate or task-loss (its rate tuned).")
     ] = "adalfl",
-    offline_steps: Annotated[int, typer.Option(help="Meta-steps from fresh weights beforehand.")] = 2500,
+    offline_steps: Annotated[int, typer.Option(help="Meta-steps beforehand, on other models.")] = 2500,
     steps: Annotated[int, typer.Option(help="Training steps.")] = 2000,
     learning_rate: Annotated[float, typer.Option(help="Learning rate of the model.")] = 0.01,
-    offline_learning_rate: Annotated[float, typer.Option(help="Learning rate of the steps beforehand.")] = 1.0,
+    offline_learning_rate: Annotated[
+        float | None, typer.Option(help="Learning rate of the steps beforehand.", show_default="that of the model")
+    ] = None,
+    offline_horizon: Annotated[int, typer.Option(help="Such steps on each model from fresh weights.")] = 20,
     meta_learning_rate: Annotated[float, typer.Option(help="Learning rate of the loss.")] = 1e-4,
     batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 128,
     optimiser: Annotated[str, typer.Option(help="sgd, adam or adamw.")] = "sgd",
@@ -54,9 +57,11 @@ def adapt(
     First the loss learns from fresh models, then it trains one and goes on learning from validation data: judge the
     model by the test data, and beside --method task-loss.
 
+    --plot writes a picture, and beside it an animation (.gif) of the loss's shape over training.
+
     With --out the same command goes on after Ctrl-C (exit status 130) or a kill, with the same result.
     """
-    from symloss.cli.output import check_numbers, check_picture, save_figure, save_numbers
+    from symloss.cli.output import check_numbers, check_picture, save_animation, save_figure, save_numbers
 
     if plot is not None:
         check_picture(plot)
@@ -66,7 +71,7 @@ def adapt(
 
     found = train(
         options.load(task), loss, offline_steps=offline_steps, steps=steps, lr=learning_rate,
-        offline_lr=offline_learning_rate,
+        offline_lr=offline_learning_rate, offline_horizon=offline_horizon,
         meta_lr=meta_learning_rate, seed=seed, out=out, method=method, batch_size=batch_size, optimiser=optimiser,
         momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, clip=clip, schedule=schedule,
         inner_steps=inner_steps, residual=residual, tune_lr=tune,
@@ -77,6 +82,8 @@ def adapt(
         print(f"\nkept in {out}")
     if plot is not None and found.records:
         save_figure(found.figure(), plot)
+        if found.snapshots:
+            save_animation(found, plot.with_suffix(".gif"))
     if numbers is not None:
         save_numbers(found.to_json(), numbers)
     if found.stopped == "interrupted":

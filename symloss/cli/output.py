@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from symloss.discovery.result import SearchResult
+    from symloss.online import Adaptation
 
 PICTURES = (".png", ".svg", ".pdf", ".eps", ".jpg")
 """What figures can be written as."""
@@ -72,6 +73,14 @@ def save_figure(figure: Figure, path: Path, **metadata: str) -> None:
     content = io.BytesIO()
     figure.savefig(content, format=kind, **options)
     write(path, content.getvalue())
+    print(f"wrote {path}")
+
+
+def save_animation(found: Adaptation, path: Path) -> None:
+    """Write the shape of an adaptive loss over training as a GIF, whole or not at all."""
+    from symloss.plotting import animation
+
+    write(path, animation(found))
     print(f"wrote {path}")
 
 

@@ -4,6 +4,7 @@ config.json      settings, task and loss that the run was started with; written 
 checkpoint.npz   numbers of the model, the loss and both optimisers after a whole step; rewritten atomically
 history.csv      what was measured over the online phase
 best.json        the loss as it is now, where it is a formula or a network
+result.json      everything that `Adaptation.to_json` tells, once a call has ended; what a report is made of
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from symloss.errors import RunError
 from symloss.files import replacing
 
 CONFIG, CHECKPOINT, HISTORY, BEST = "config.json", "checkpoint.npz", "history.csv", "best.json"
+RESULT = "result.json"
 Arrays = dict[str, NDArray[Any]]
 _FACTS = "facts"
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from symloss.discovery.record import current_versions
 from symloss.expression.showing import aligned
 from symloss.losses.symbolic import SymbolicLoss
 from symloss.online import shapes
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+FORMAT = "symloss adaptation 1"
+"""By this the numbers of a run are known."""
 _ROWS = 6
+_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Adaptation:
 
     Args:
         task: The task in one line.
+        recipe: Arguments of `load_task` that make it anew; None for a task of the user's own.
         kind: `"multiclass"`, `"binary"` or `"regression"`.
         metric_name: What is measured.
         settings: How it was trained.
@@ -40,7 +45,9 @@ class Adaptation:
         offline: Meta-steps done.
         online: Training steps done.
         records: What was measured, step by step.
+        outputs: How many outputs the model has: the classes C of a multiclass task.
         snapshots: Online steps with the curves [targets, predictions] that the loss had after them; see `curves`.
+        weights: All φ [size] after each of those steps; see `loss_at`.
         metrics: Metric of the model on the training, validation and, if there are any, test data.
         stopped: Why it ended.
         trouble: What the guard noticed; empty if nothing.
@@ -49,6 +56,7 @@ class Adaptation:
     """
 
     task: str
+    recipe: dict[str, Any] | None
     kind: str
     metric_name: str
     settings: AdaptSettings
@@ -58,7 +66,9 @@ class Adaptation:
     offline: int
     online: int
     records: tuple[Record, ...]
+    outputs: int
     snapshots: tuple[tuple[int, NDArray[np.float64]], ...]
+    weights: tuple[NDArray[np.float64], ...]
     metrics: dict[str, float]
     stopped: str
     trouble: str = ""
@@ -69,6 +79,16 @@ class Adaptation:
     def curves(self) -> tuple[tuple[float, ...], NDArray[np.float64]]:
         """Targets y, and the predictions f [points], at which the snapshots were taken."""
         return shapes.targets(self.kind), shapes.predictions(self.kind)
+
+    @property
+    def shown(self) -> tuple[int, ...]:
+        """Places of at most eight of the snapshots, evenly from the first to the last."""
+        last = len(self.snapshots) - 1
+        return tuple(sorted({round(last * k / (_SHOWN - 1)) for k in range(_SHOWN)})) if self.snapshots else ()
+
+    def loss_at(self, place: int) -> nn.Module:
+        """The loss with the weights that it had at a snapshot."""
+        return shapes.with_weights(self.loss, self.weights[place])
 
     def figure(self) -> Figure:
         """The loss's shape over training, the learning curve and the effective rate; see `plotting.adaptation`."""
@@ -85,7 +105,9 @@ class Adaptation:
         """Everything but model and loss as plain values."""
         targets, predictions = self.curves
         return {
-            "task": self.task, "settings": self.settings.to_json(), "learning_rate": self.learning_rate,
+            "format": FORMAT, "task": self.task, "recipe": self.recipe, "kind": self.kind, "outputs": self.outputs,
+            "versions": current_versions(), "analysis": self._analysed(),
+            "settings": self.settings.to_json(), "learning_rate": self.learning_rate,
             "offline_steps_done": self.offline, "steps_done": self.online, "metric": self.metric_name,
             "metrics": {name: _plain(value) for name, value in self.metrics.items()}, "stopped": self.stopped,
             "trouble": self.trouble, "seconds": self.seconds,
@@ -93,8 +115,16 @@ class Adaptation:
             "snapshots": {
                 "targets": list(targets), "predictions": predictions.tolist(),
                 "curves": [{"step": step, "values": curve.tolist()} for step, curve in self.snapshots],
+                "shown": list(self.shown),
             },
         }  # fmt: skip
+
+    def _analysed(self) -> dict[str, Any] | None:
+        """What `sl.analysis.adaptation` says of a loss that adapted."""
+        if self.settings.method != "adalfl" or not self.snapshots or not self.records:
+            return None
+        found: dict[str, Any] = import_module("symloss.analysis.adaptation").adaptation(self).to_json()
+        return found
 
     def __str__(self) -> str:
         """Settings, a few rows of the history, and how good the model is."""
@@ -112,6 +142,7 @@ class Adaptation:
         yield f"{self.metric_name}: " + ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
         done = "" if self.online == own.steps else f" after {self.offline} offline and {self.online} online steps"
         yield f"ended: {self.stopped}{done} ({self.seconds:.1f} s)"
+        yield from (self._analysed() or {"sentences": ()})["sentences"]
         if self.trouble:
             yield f"warning: {self.trouble}"
         if own.method in ("adalfl", "learned-rate"):

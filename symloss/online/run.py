@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -20,7 +21,7 @@ from symloss.evaluation.gradients import TASK_LOSSES
 from symloss.evaluation.tuning import tuned_rate
 from symloss.losses.network import LossNetwork
 from symloss.losses.symbolic import SymbolicLoss
-from symloss.online.checkpoint import BEST, HISTORY, AdaptDirectory, fingerprint
+from symloss.online.checkpoint import BEST, HISTORY, RESULT, AdaptDirectory, fingerprint
 from symloss.online.losses import ResidualLoss, ScaledTaskLoss, adaptable, loss_network
 from symloss.online.result import Adaptation
 from symloss.online.settings import AdaptSettings
@@ -49,7 +50,8 @@ def adapt(
 ) -> Adaptation:
     """Train a model under a loss that adapts while it trains (AdaLFL), or under one of its controls.
 
-    Offline phase: meta-steps from fresh weights, as in ML3. Online phase: θ′ = θ − step(∇_θ M_φ), then
+    Offline phase: meta-steps on models of which each starts from fresh weights, as in ML3, and is trained for
+    `offline_horizon` of them. Online phase: θ′ = θ − step(∇_θ M_φ), then
     φ ← φ − η dL_task(θ′)/dφ on a validation batch; see `AdaptiveLoss`. The validation data take part in training then:
     judge the model by the test data.
 
@@ -100,13 +102,17 @@ def adapt(
         stopped = _train(training, directory, say)
         parts = {"training": own.train, "validation": own.valid, "test": own.test}
         metrics = {name: training.metric(split) for name, split in parts.items() if split is not None}
-    return Adaptation(
-        task=own.summary(), kind=own.kind, metric_name=own.metric_name, settings=settings,
+    found = Adaptation(
+        task=own.summary(), recipe=own.recipe, kind=own.kind, metric_name=own.metric_name, settings=settings,
         model=training.model.eval(), loss=module, learning_rate=training.lr, offline=training.offline,
-        online=training.online, records=tuple(training.records), snapshots=tuple(training.snapshots),
+        online=training.online, records=tuple(training.records), outputs=own.outputs,
+        snapshots=tuple(training.snapshots), weights=tuple(training.weights),
         metrics=metrics, stopped=stopped, trouble=training.adaptive.guard.trouble,
         directory=None if directory is None else directory.path, seconds=time.perf_counter() - started,
     )  # fmt: skip
+    if directory is not None:
+        directory.write(RESULT, (json.dumps(found.to_json(), allow_nan=False) + "\n").encode())
+    return found
 
 
 def _loss(task: Task, settings: AdaptSettings, loss: AnyLoss | None) -> nn.Module:

@@ -32,11 +32,15 @@ class AdaptSettings:
         offline_steps: Meta-steps from fresh weights before the model's training, for the methods that learn a loss.
         steps: Training steps.
         lr: α, learning rate of the base optimiser.
-        offline_lr: That of the step of plain SGD in the offline phase. A loss learns to make the largest step that
-            pays, whatever α is: with a small α it becomes so steep that training under it fails after a few steps.
+        offline_lr: That of plain SGD in the offline phase. None takes α/(1 − momentum), the rate of the same step in
+            the long run, so that the loss learns the scale that α needs.
+        offline_horizon: Steps that each model of the offline phase is trained for, before the next starts from fresh
+            weights. A loss that has seen first steps alone makes them so large that predictions saturate, after which
+            nothing is learnt; a very long horizon sees few fresh weights.
         meta_lr: η, learning rate of Adam over φ while the model trains; for `"learned-rate"` that of plain gradient
             descent over α.
-        offline_meta_lr: Learning rate of Adam over φ in the offline phase.
+        offline_meta_lr: Learning rate of Adam over φ at the start of the offline phase, over which it falls linearly to
+            0. It is large enough that some hundred steps find the scale that α needs.
         batch_size: Samples in a batch, of training and of validation.
         optimiser: `"sgd"`, `"adam"` or `"adamw"`. The offline phase takes one step of plain SGD in any case: the first
             step of Adam has (almost) no derivative in the gradient.
@@ -49,6 +53,7 @@ class AdaptSettings:
         residual: Whether the loss is L_task + ℓ_φ.
         output: What follows the last layer of the loss network, where no loss is given.
         tune_lr: Whether `"task-loss"` tunes its learning rate (with SGD, around `lr`).
+        records: How many times, evenly over training, the model is measured on all validation data.
         seed: Of weights, batches and dropout.
 
     Raises:
@@ -59,9 +64,10 @@ class AdaptSettings:
     offline_steps: int = 2500
     steps: int = 2000
     lr: float = 0.01
-    offline_lr: float = 1.0
+    offline_lr: float | None = None
+    offline_horizon: int = 20
     meta_lr: float = 1e-4
-    offline_meta_lr: float = 1e-3
+    offline_meta_lr: float = 1e-2
     batch_size: int = 128
     optimiser: str = "sgd"
     momentum: float = 0.0
@@ -73,6 +79,7 @@ class AdaptSettings:
     residual: bool = False
     output: str = "identity"
     tune_lr: bool = True
+    records: int = 100
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -82,12 +89,16 @@ class AdaptSettings:
             value = getattr(self, name)
             if not isinstance(value, str) or value not in known:
                 raise SearchError(f"{name} is one of {', '.join(known)}; received {value!r:.40}")
-        for name, least in (("offline_steps", 0), ("steps", 1), ("batch_size", 1), ("inner_steps", 1), ("seed", 0)):
+        for name, least in (
+            ("offline_steps", 0), ("offline_horizon", 1), ("steps", 1), ("batch_size", 1), ("inner_steps", 1),
+            ("records", 1), ("seed", 0),
+        ):  # fmt: skip
             value = getattr(self, name)
             if type(value) is not int or not least <= value < 2**31:
                 raise SearchError(f"{name} is a whole number of at least {least}; received {value!r:.40}")
         for name in ("lr", "offline_lr", "meta_lr", "offline_meta_lr"):
-            _check_number(name, getattr(self, name), 1e-12, 1e6)
+            if name != "offline_lr" or self.offline_lr is not None:
+                _check_number(name, getattr(self, name), 1e-12, 1e6)
         _check_number("weight_decay", self.weight_decay, 0.0, 1e6)
         _check_number("momentum", self.momentum, 0.0, 0.999999)
         if self.clip is not None:
@@ -119,6 +130,11 @@ class AdaptSettings:
     def learns_offline(self) -> bool:
         """Whether there is an offline phase."""
         return self.method in ("adalfl", "frozen") and self.offline_steps > 0
+
+    @property
+    def offline_rate(self) -> float:
+        """Learning rate of the offline phase."""
+        return self.lr / (1 - self.momentum) if self.offline_lr is None else self.offline_lr
 
     def rate(self, step: int, base: float) -> float:
         """The learning rate of a step, counted from 0."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils import vector_to_parameters
 
 from symloss.losses.network import LossNetwork
 from symloss.losses.symbolic import SymbolicLoss
@@ -35,15 +38,25 @@ def curves(loss: nn.Module, kind: str) -> NDArray[np.float64] | None:
         [targets, 101]; None for any other module, which need not be a sum over entries.
     """
     f = torch.from_numpy(predictions(kind))
-    found = [_entry(loss, kind, torch.full_like(f, y), f) for y in targets(kind)]
+    with torch.no_grad():
+        found = [entry(loss, kind, torch.full_like(f, y), f) for y in targets(kind)]
     known = [value for value in found if value is not None]
     return torch.stack(known).numpy() if len(known) == len(found) else None
 
 
-@torch.no_grad()
-def _entry(loss: nn.Module, kind: str, y: Tensor, f: Tensor) -> Tensor | None:
+def with_weights(loss: nn.Module, weights: NDArray[np.float64]) -> nn.Module:
+    """A copy of a loss whose trained parameters have these values [size]."""
+    copied = copy.deepcopy(loss)
+    parameters = [p for p in copied.parameters() if p.requires_grad]
+    with torch.no_grad():
+        vector_to_parameters(torch.from_numpy(weights).to(parameters[0]), parameters)
+    return copied
+
+
+def entry(loss: nn.Module, kind: str, y: Tensor, f: Tensor) -> Tensor | None:
+    """ℓ(y, f) at every entry, differentiable in f; None as in `curves`."""
     if isinstance(loss, ResidualLoss):
-        learnt = _entry(loss.learnt, kind, y, f)
+        learnt = entry(loss.learnt, kind, y, f)
         return None if learnt is None else learnt + _task(kind, y, f)
     if isinstance(loss, ScaledTaskLoss):
         return loss.factor * _task(kind, y, f)

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.utils import parameters_to_vector
 
-from symloss.errors import RunError
+from symloss.errors import LossError, RunError
 from symloss.online import checkpoint, shapes
 from symloss.online.adaptive import AdaptiveLoss, Step
 from symloss.online.settings import AdaptSettings
@@ -21,8 +22,7 @@ from symloss.tasks.splits import Split
 from symloss.tasks.task import Task
 
 _FIRST_SEED = 1_000_003  # of the fresh weights of the offline phase, away from that of the model
-_RECORDS = 100
-_SNAPSHOTS = 7
+_SNAPSHOTS = 19
 _LEAST_RATE = 1e-8
 _ROWS = 2048
 
@@ -61,6 +61,7 @@ class Training:
         offline, online: Steps done.
         records: What was measured.
         snapshots: Steps [S] at which the loss was looked at, and its curves [targets, points] there.
+        weights: All φ [size] at each of them.
     """
 
     def __init__(self, task: Task, settings: AdaptSettings, loss: nn.Module, lr: float) -> None:
@@ -72,12 +73,14 @@ class Training:
         offline = settings.learns_offline
         self.meta = self._meta(settings.offline_meta_lr if offline else settings.meta_lr)
         self.adaptive = self._adaptive(self.model, self.optimiser)
+        self.pupil: nn.Module | None = None  # what the loss is learning on in the offline phase
         self.offline = self.online = 0
         self.records: list[Record] = []
         self.snapshots: list[tuple[int, NDArray[np.float64]]] = []
+        self.weights: list[NDArray[np.float64]] = []
         later = np.geomspace(max(settings.steps / 100, 1), settings.steps, _SNAPSHOTS)
         self._looks = {0, *(round(float(step)) for step in later)}
-        self._every = max(1, settings.steps // _RECORDS)
+        self._every = max(1, settings.steps // settings.records)
 
     @property
     def offline_left(self) -> int:
@@ -118,19 +121,29 @@ class Training:
         return self.workspace.inputs(split, index), split.y[index]
 
     def _offline_step(self) -> None:
-        """One meta-step: a step of plain SGD from fresh weights, and the loss by how well that did."""
+        """One meta-step: a step of plain SGD on a model not far from fresh weights, and the loss by how well it did."""
         own, number = self.settings, self.offline
         seed = _FIRST_SEED + own.seed * 100_003 + number
-        model = self.task.new_model(seed).train()
-        sgd = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], own.offline_lr)
+        fresh = self.pupil is None or number % own.offline_horizon == 0
+        model = self.task.new_model(seed).train() if fresh or self.pupil is None else self.pupil
+        sgd = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], own.offline_rate)
+        for group in self.meta.param_groups:
+            group["lr"] = own.offline_meta_lr * (1 - number / own.offline_steps)
         adaptive = AdaptiveLoss(self.loss, model, sgd, task_loss=self.task.task_loss, meta_optimiser=self.meta)
-        with seeded(seed):
-            adaptive.step(
-                *self._batch(self.task.train, number, own.offline_steps, own.seed + 1),
-                *self._batch(self.task.valid, number, own.offline_steps, own.seed + 2),
-            )
+        self.pupil = model
+        try:
+            with seeded(seed):
+                adaptive.step(
+                    *self._batch(self.task.train, number, own.offline_steps, own.seed + 1),
+                    *self._batch(self.task.valid, number, own.offline_steps, own.seed + 2),
+                )
+        except LossError:
+            if fresh:
+                raise
+            self.pupil = None  # its training diverged, as it may while the loss is unlearnt
         self.offline += 1
         if not self.offline_left:
+            self.pupil = None
             self.meta = self._meta(own.meta_lr)
             self.adaptive = self._adaptive(self.model, self.optimiser)
 
@@ -164,6 +177,7 @@ class Training:
             found = shapes.curves(self.loss, self.task.kind)
             if found is not None:
                 self.snapshots.append((number, found))
+                self.weights.append(parameters_to_vector(self.phi).detach().double().cpu().numpy().copy())
 
     def metric(self, split: Split) -> float:
         """The task's metric of the model on a part of the data."""
@@ -179,7 +193,10 @@ class Training:
             **checkpoint.pack_optimiser("optimiser", self.optimiser), **checkpoint.pack_optimiser("meta", self.meta),
             "records": np.array([astuple(record) for record in self.records], np.float64),
             "snapshots": np.array([curve for _, curve in self.snapshots], np.float64),
+            "weights": np.array(self.weights, np.float64),
         }  # fmt: skip
+        if self.pupil is not None:
+            arrays |= checkpoint.pack_module("pupil", self.pupil)
         facts = {
             "offline": self.offline, "online": self.online, "lr": self.lr, "steps": self.adaptive.steps,
             "guard": self.adaptive.guard.state(), "looks": [step for step, _ in self.snapshots],
@@ -203,12 +220,16 @@ class Training:
                 self.adaptive = self._adaptive(self.model, self.optimiser)
             checkpoint.unpack_module("model", self.model, arrays)
             checkpoint.unpack_module("loss", self.loss, arrays)
+            if any(name.startswith("pupil/") for name in arrays):
+                self.pupil = self.task.new_model(0).train()
+                checkpoint.unpack_module("pupil", self.pupil, arrays)
             checkpoint.unpack_optimiser("optimiser", self.optimiser, arrays)
             checkpoint.unpack_optimiser("meta", self.meta, arrays)
             self.adaptive.steps = int(facts["steps"])
             self.adaptive.guard.restore(facts["guard"])
             self.records = [Record(int(row[0]), *map(float, row[1:])) for row in arrays["records"]]
             self.snapshots = list(zip(map(int, facts["looks"]), arrays["snapshots"], strict=True))
+            self.weights = list(arrays["weights"])
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:120]
             raise RunError(f"{directory.path} has a damaged checkpoint ({reason}); restore it or start anew") from None

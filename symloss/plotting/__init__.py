@@ -1,6 +1,6 @@
 """Figures: functions that take a loss or a result and return a matplotlib `Figure`; nothing of pyplot is touched."""
 
-from symloss.plotting.adaptation import adaptation
+from symloss.plotting.adaptation import adaptation, animation
 from symloss.plotting.calibration import calibration
 from symloss.plotting.comparison import comparison
 from symloss.plotting.curves import loss_curves
@@ -14,6 +14,6 @@ from symloss.plotting.smoothing import smoothing
 from symloss.plotting.training import training_curves
 
 __all__ = [
-    "adaptation", "calibration", "comparison", "explanation", "families", "front", "history", "landscape",
+    "adaptation", "animation", "calibration", "comparison", "explanation", "families", "front", "history", "landscape",
     "learning_rate", "loss_curves", "sharpness", "smoothing", "spectral_density", "training_curves",
 ]  # fmt: skip

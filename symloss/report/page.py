@@ -6,12 +6,13 @@ import base64
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from symloss.discovery.result import SearchResult, load_run
 from symloss.errors import EvaluationError, OutputError
-from symloss.report import contents, measured
+from symloss.report import adaptation, contents, measured
 from symloss.report.files import write
 from symloss.tasks.task import Task
 
@@ -30,6 +31,7 @@ def report(
     evaluate: bool = False,
     task: Task | None = None,
     n_jobs: int = 1,
+    beside: Sequence[str | os.PathLike[str]] = (),
     overwrite: bool = False,
 ) -> Path:
     """Write one HTML file that shows a run: it opens without a network, prints, and holds every number that it shows.
@@ -37,8 +39,11 @@ def report(
     The pick and the front with formulas, curves and trees; the comparison with the tuned task loss, where one was made;
     what acts as label smoothing; how the search went; and how to do it again. Equal runs give equal files.
 
+    Of a run of `adapt`: learning curves beside those of its controls, the effective rate, the loss's shape over
+    training, when it smooths labels and when it flattens, and the settings.
+
     Args:
-        run: The directory of a run, finished or not, or what `discover` returned.
+        run: The directory of a run, finished or not, or what `discover` returned; or the directory of a run of `adapt`.
         path: The HTML file to write.
         evaluation: JSON file of `symloss evaluate --out` with losses of this run. Default: `evaluation.json` in the
             directory of the run, if it is there.
@@ -46,6 +51,7 @@ def report(
             The numbers are kept as `evaluation.json` in the directory of the run.
         task: The task to evaluate on, where the run was on one of your own.
         n_jobs: Workers of the evaluation.
+        beside: For a run of `adapt`, directories of others on the same task, such as its controls.
         overwrite: Whether a file that is no report may be replaced; an earlier report always is.
 
     Returns:
@@ -56,6 +62,16 @@ def report(
         OutputError: If the page cannot be written.
         EvaluationError: If an evaluation cannot be made or read, or does not belong to the run.
     """
+    adapted = None if isinstance(run, SearchResult) else adaptation.read(run)
+    if adapted is not None:
+        if evaluate or evaluation is not None:
+            raise EvaluationError("a run of adapt has no evaluation; give its controls as beside (--beside DIR)")
+        place = check_place(path, overwrite)
+        told = adaptation.contents(adapted, [adaptation.beside(adapted, other) for other in beside])
+        write(place, rendered("adaptation.html", told).encode("utf-8", "replace"))
+        return place
+    if beside:
+        raise EvaluationError("runs stand beside a run of adapt; this one is a search")
     if evaluate and evaluation is not None:
         raise EvaluationError("an evaluation is either made or read: give evaluate or evaluation, not both")
     result = run if isinstance(run, SearchResult) else load_run(run)
@@ -88,7 +104,17 @@ def check_place(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
 
 
 def page(result: SearchResult, found: measured.Measured) -> str:
-    """The text of the page."""
+    """The text of the page of a search."""
+    return rendered("page.html", contents.contents(result, found))
+
+
+def rendered(template: str, told: dict[str, Any]) -> str:
+    """The text of a page.
+
+    Args:
+        template: Its name.
+        told: What it needs; `charts` are all charts of the page by identity.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -97,9 +123,8 @@ def page(result: SearchResult, found: measured.Measured) -> str:
     )
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    told = contents.contents(result, found)
     numbers = {identity: chart.numbers() for identity, chart in told["charts"].items()}
-    return environment.get_template("page.html").render(
+    return environment.get_template(template).render(
         told,
         generator=Markup(GENERATOR),
         policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; {_NEITHER}",

@@ -25,6 +25,7 @@ def test_trains_keeps_and_draws(cli: Cli, tmp_path: Path, monkeypatch: pytest.Mo
     assert err.splitlines()[0] == "offline meta-step 2/3"
     assert err.splitlines()[-1].startswith("step 8/8: task loss ")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "a.gif").read_bytes().startswith(b"GIF89a")
     assert len(json.loads((tmp_path / "a.json").read_text())["records"]) == 8
     assert sl.load(tmp_path / "kept" / "best.json").kind == "multiclass"
     again = cli(*WORDS)
@@ -67,13 +68,14 @@ def test_every_option_reaches_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("symloss.online.adapt", note)
     words = (
         "adapt wine --loss y*f --method frozen --offline-steps 1 --steps 2 --learning-rate 3 "
-        "--offline-learning-rate 11 --meta-learning-rate 4 "
+        "--offline-learning-rate 11 --offline-horizon 12 --meta-learning-rate 4 "
         "--batch-size 5 --optimiser adam --momentum 0.6 --nesterov --weight-decay 7 --clip 8 --schedule cosine "
         "--inner-steps 9 --residual --no-tune --seed 10 --out kept"
     )
     assert cli(*words.split()).err == "error: seen\n"
     assert {name: value for name, value in seen.items() if name != "progress"} == {
         "loss": "y*f", "method": "frozen", "offline_steps": 1, "steps": 2, "lr": 3.0, "offline_lr": 11.0,
+        "offline_horizon": 12,
         "meta_lr": 4.0, "batch_size": 5,
         "optimiser": "adam", "momentum": 0.6, "nesterov": True, "weight_decay": 7.0, "clip": 8.0,
         "schedule": "cosine", "inner_steps": 9, "residual": True, "tune_lr": False, "seed": 10, "out": Path("kept"),

@@ -14,13 +14,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parameters_to_vector
 
 import symloss as sl
 from symloss.errors import LossError, RunError, SearchError
 from symloss.evaluation.training import fit
 from symloss.losses.network import LossNetwork
-from symloss.online import METHODS, Adaptation, AdaptiveLoss, ScaledTaskLoss, loss_network, run
-from symloss.online.training import Training
+from symloss.online import METHODS, Adaptation, AdaptiveLoss, AdaptSettings, ScaledTaskLoss, loss_network, run, shapes
+from symloss.online.training import _FIRST_SEED, Training
 from symloss.tasks.task import Task
 from tests.evaluation.helpers import CLASSES, FEATURES, data, make_task
 
@@ -41,6 +42,7 @@ def assert_same(a: Adaptation, b: Adaptation) -> None:
     assert (a.metrics, a.learning_rate, a.online, a.offline) == (b.metrics, b.learning_rate, b.online, b.offline)
     assert [step for step, _ in a.snapshots] == [step for step, _ in b.snapshots]
     assert all(np.array_equal(x, y) for (_, x), (_, y) in zip(a.snapshots, b.snapshots, strict=True))
+    assert np.array_equal(a.weights, b.weights)
 
 
 class Dropping:
@@ -123,7 +125,7 @@ class TestRuns:
     def test_the_offline_phase_teaches_one_step(self) -> None:
         """From weights that it never saw, one step under the taught loss lowers the task loss more than before."""
         task = make_task()
-        taught = small(task, offline_steps=300, steps=1, method="frozen", offline_lr=0.3).loss
+        taught = small(task, offline_steps=300, offline_horizon=1, steps=1, method="frozen", offline_lr=0.3).loss
 
         def after_one_step(loss: nn.Module) -> float:
             values = []
@@ -135,6 +137,64 @@ class TestRuns:
             return float(np.mean(values))
 
         assert after_one_step(taught) < 0.8 * after_one_step(loss_network("multiclass", CLASSES))
+
+    @pytest.mark.parametrize(("horizon", "models"), [(1, 6), (4, 2), (20, 1)])
+    def test_a_model_of_the_offline_phase_is_trained_for_its_horizon(
+        self, horizon: int, models: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its second step starts from where the first ended."""
+        starts, step = [], AdaptiveLoss.step
+
+        def watched(self: AdaptiveLoss, *batch: Any, **options: Any) -> Any:
+            starts.append(parameters_to_vector(self.model.parameters()).detach().clone())
+            found = step(self, *batch, **options)
+            ends.append(parameters_to_vector(self.model.parameters()).detach().clone())
+            return found
+
+        ends: list[torch.Tensor] = []
+        monkeypatch.setattr(AdaptiveLoss, "step", watched)
+        small(offline_horizon=horizon, steps=1)
+        goes_on = [torch.equal(end, start) for end, start in zip(ends[:5], starts[1:6], strict=True)]
+        assert goes_on == [number % horizon != 0 for number in range(1, 6)]
+        assert sum(not one for one in goes_on) == models - 1
+
+    def test_the_rate_of_the_offline_phase_is_that_of_the_model(self) -> None:
+        assert AdaptSettings(lr=0.2).offline_rate == 0.2
+        assert AdaptSettings(lr=0.2, momentum=0.9).offline_rate == pytest.approx(2.0)  # the same step in the long run
+        assert AdaptSettings(lr=0.2, offline_lr=0.5).offline_rate == 0.5
+
+    def test_a_model_that_diverges_offline_makes_way_for_the_next(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The loss goes on learning from fresh weights; what fails at once has no remedy."""
+        step, tried = AdaptiveLoss.step, []
+
+        def failing(self: AdaptiveLoss, *batch: Any, **options: Any) -> Any:
+            tried.append(parameters_to_vector(self.model.parameters()).detach().clone())
+            if len(tried) in fails:
+                raise LossError("infinite")
+            return step(self, *batch, **options)
+
+        monkeypatch.setattr(AdaptiveLoss, "step", failing)
+        fails: set[int] = {3}
+        found = small(steps=1, seed=1)
+        assert (found.offline, found.stopped) == (6, "all steps done")
+        fresh = make_task().new_model(_FIRST_SEED + 100_003 + 3)
+        assert torch.equal(tried[3], parameters_to_vector(fresh.parameters()))
+        tried.clear()
+        fails = {3, 4}
+        found = small(steps=1)
+        assert (found.offline, found.stopped) == (3, "infinite")
+
+    @pytest.mark.parametrize(("steps", "records", "kept"), [(20, 4, [1, 5, 10, 15, 20]), (20, 1, [1, 20])])
+    def test_how_often_the_model_is_measured(self, steps: int, records: int, kept: list[int]) -> None:
+        assert [record.step for record in small(steps=steps, records=records).records] == kept
+
+    def test_the_loss_at_every_snapshot(self) -> None:
+        found = small(meta_lr=1e-2)
+        for place, (_, curve) in enumerate(found.snapshots):
+            drawn = shapes.curves(found.loss_at(place), found.kind)
+            assert drawn is not None
+            np.testing.assert_array_equal(drawn, curve)
+        assert not np.array_equal(found.snapshots[0][1], found.snapshots[-1][1])
 
     def test_a_formula_adapts(self) -> None:
         found = small(loss="abs(log(1.2*y*f))", meta_lr=0.01)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+import pytest
 import torch
 from matplotlib.axes import Axes
+from PIL import Image
 from torch import nn
 
-from symloss.online import Adaptation, AdaptSettings
+import symloss as sl
+from symloss.errors import LossError
+from symloss.online import Adaptation, AdaptSettings, ScaledTaskLoss
 from symloss.online.training import Record
-from symloss.plotting import adaptation
+from symloss.plotting import adaptation, animation
 
 
 def made(kind: str = "multiclass", method: str = "adalfl", looks: int = 3) -> Adaptation:
@@ -18,10 +24,11 @@ def made(kind: str = "multiclass", method: str = "adalfl", looks: int = 3) -> Ad
     targets = 1 if kind == "regression" else 2
     snapshots = tuple((step, generator.normal(size=(targets, 101))) for step in range(looks))
     return Adaptation(
-        task="digits: ten classes", kind=kind, metric_name="error rate",
+        task="digits: ten classes", recipe=None, kind=kind, metric_name="error rate",
         settings=AdaptSettings(method=method, steps=10),
-        model=nn.Identity(), loss=nn.Identity(), learning_rate=0.5, offline=5, online=10, records=records,
-        snapshots=snapshots, metrics={"test": 0.1}, stopped="all steps done",
+        model=nn.Identity(), loss=ScaledTaskLoss(kind), learning_rate=0.5, offline=5, online=10, records=records,
+        outputs=10, snapshots=snapshots, weights=tuple(np.ones(1) for _ in snapshots),
+        metrics={"test": 0.1}, stopped="all steps done",
     )  # fmt: skip
 
 
@@ -59,3 +66,24 @@ def test_regression_and_losses_without_a_shape() -> None:
 def test_pictures_can_be_drawn() -> None:
     torch.manual_seed(0)
     made(looks=8).figure().canvas.draw()
+
+
+def test_an_animation_has_a_picture_for_each_snapshot() -> None:
+    with Image.open(io.BytesIO(animation(made(looks=4)))) as file:
+        assert (file.format, getattr(file, "n_frames", 0)) == ("GIF", 4)
+        shown = []
+        for number in range(4):
+            file.seek(number)
+            shown.append((file.info["duration"], file.convert("RGB").tobytes()))
+    assert [time for time, _ in shown] == [350, 350, 350, 2000]
+    assert len({picture for _, picture in shown}) == 4
+    with pytest.raises(LossError, match="no shapes to animate"):
+        animation(made(looks=0))
+
+
+def test_where_a_loss_rests_is_drawn() -> None:
+    """|log(1.25 y f)| rests at 0.8 at any time."""
+    found = sl.adapt("wine", "abs(log(1.25*y*f))", offline_steps=0, steps=2, meta_lr=1e-12, progress=False)
+    panel = shapes(list(found.figure().axes))[-1]
+    (line,) = [line for line in panel.get_lines() if line.get_label() == "rests here"]
+    assert np.asarray(line.get_xdata())[0] == pytest.approx(0.8)
