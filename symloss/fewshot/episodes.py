@@ -88,7 +88,7 @@ class ClassSet:
     @property
     def classes(self) -> int:
         """Number of classes that have a sample."""
-        return len(self.y.unique())
+        return len(set(self.y.tolist()))
 
     def __len__(self) -> int:
         return len(self.x)
@@ -174,7 +174,8 @@ class Episodes:
             T tasks of N·K support and N·`queries` query samples.
         """
         drawn = [self._draw(generator(self.seed, stream, number)) for number in numbers]
-        x = torch.stack(drawn).unflatten(1, (self.ways, self.shots + self.queries))
+        x = torch.stack(drawn)
+        x = x.view(len(drawn), self.ways, self.shots + self.queries, *x.shape[2:])
         labels = torch.arange(self.ways).expand(len(drawn), self.ways)
         return Tasks(
             x[:, :, : self.shots].flatten(1, 2), labels.repeat_interleave(self.shots, 1),

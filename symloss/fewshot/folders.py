@@ -186,7 +186,7 @@ def _stacked(name: str, classes: dict[str, list[Path]], size: int, grey: bool) -
     """Images [N, C, S, S] in bytes, then labels [N]."""
     paths = [path for images in classes.values() for path in images]
     try:
-        origin = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
+        files = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
     except OSError as error:
         raise TaskError(f"an image of {name} is missing ({error.filename}); repair the list or add it") from None
     kept = cache.kept(

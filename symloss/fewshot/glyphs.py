@@ -26,26 +26,11 @@ FOLDER = "/usr/share/fonts"
 SCRIPTS = {"LATIN": "train", "DIGIT": "train", "GREEK": "valid", "CYRILLIC": "test", "HEBREW": "test"}
 """Scripts, by the first word of the names of their characters, and the part that they belong to; where two characters
 look the same, the one of the earlier script stays."""
-PACKAGES = [
-    "aenigma",
-    "georgewilliams",
-    "dejavu-core",
-    "uralic",
-    "eurofurence",
-    "liberation2",
-    "unifont",
-    "stix",
-    "linuxlibertine",
-    "crosextra-carlito",
-    "freefont-ttf",
-    "paratype",
-    "roboto-unhinted",
-    "symbola",
-    "open-sans",
-    "cardo",
-    "sil-doulos",
-    "noto-core",
-]
+PACKAGES = (
+    "aenigma", "georgewilliams", "dejavu-core", "uralic", "eurofurence", "liberation2", "unifont", "stix",
+    "linuxlibertine", "crosextra-carlito", "freefont-ttf", "paratype", "roboto-unhinted", "symbola", "open-sans",
+    "cardo", "sil-doulos", "noto-core",
+)  # fmt: skip
 INSTALL = "sudo apt-get install --no-install-recommends " + " ".join(f"fonts-{name}" for name in PACKAGES)
 """The command that brings the fonts."""
 

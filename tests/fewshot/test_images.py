@@ -100,9 +100,9 @@ def test_omniglot_is_split_by_alphabet_and_ink_is_bright(tmp_path: Path) -> None
 
 
 def test_mistakes_in_folders(tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match="there is no directory .*nowhere"):
+    with pytest.raises(TaskError, match=r"there is no directory .*nowhere"):
         mini_imagenet(tmp_path / "nowhere")
-    with pytest.raises(TaskError, match="has no folder train; give one with train, val and test"):
+    with pytest.raises(TaskError, match=r"has no folder train; give one with train, val and test"):
         cifar_fs(tmp_path)
     with pytest.raises(TaskError, match="0 alphabets in images_background"):
         omniglot(tmp_path)
@@ -114,7 +114,7 @@ def test_mistakes_in_folders(tmp_path: Path) -> None:
         tiered_imagenet(tmp_path)
     for i in range(4):
         (tmp_path / "val" / "n10" / f"{i}.png").unlink()
-    with pytest.raises(TaskError, match="the valid part of tiered-ImageNet in .* has no image of class n10"):
+    with pytest.raises(TaskError, match=r"the valid part of tiered-ImageNet in .* has no image of class n10"):
         tiered_imagenet(tmp_path)
     image(tmp_path / "val" / "n10" / "0.png", 1)
     image(tmp_path / "val" / "n00" / "0.png", 1)
