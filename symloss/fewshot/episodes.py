@@ -187,7 +187,23 @@ class Episodes:
         need = self.shots + self.queries
         classes = random.choice(len(self._members), self.ways, replace=False)
         picked = np.concatenate([random.choice(self._members[c], need, replace=False) for c in classes])
-        x = self.dataset.x[torch.from_numpy(picked)]
+        return self._inputs(torch.from_numpy(picked), random)
+
+    @property
+    def samples(self) -> tuple[Callable[[int, int], tuple[Tensor, Tensor]], int]:
+        """A function that draws batch i of so many samples of all classes **[B, ...]** with labels **[B]**; and C."""
+
+        def draw(number: int, size: int) -> tuple[Tensor, Tensor]:
+            random = np.random.default_rng([self.seed, len(STREAMS), number])
+            labels = random.integers(len(self._members), size=size)
+            picked = np.array([random.choice(self._members[c]) for c in labels])
+            return self._inputs(torch.from_numpy(picked), random), torch.from_numpy(labels)
+
+        return draw, len(self._members)
+
+    def _inputs(self, picked: Tensor, random: np.random.Generator) -> Tensor:
+        """The samples of these indices, augmented and standardised."""
+        x = self.dataset.x[picked]
         x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
         if self.augment is not None:
             x = self.augment(x, random)

@@ -189,9 +189,7 @@ def _stacked(name: str, classes: dict[str, list[Path]], size: int, grey: bool) -
         files = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
     except OSError as error:
         raise TaskError(f"an image of {name} is missing ({error.filename}); repair the list or add it") from None
-    kept = cache.kept(
-        name.lower(), (origin, size, grey), lambda: {"x": np.stack([_read(p, size, grey) for p in paths])}
-    )
+    kept = cache.kept(name.lower(), (files, size, grey), lambda: {"x": np.stack([_read(p, size, grey) for p in paths])})
     yield torch.from_numpy(kept["x"])
     yield torch.arange(len(classes)).repeat_interleave(torch.tensor([len(images) for images in classes.values()]))
 
