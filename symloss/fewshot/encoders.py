@@ -136,14 +136,13 @@ class ConvolutionalEncoder(Encoder):
         weight, scale, shift = (theta[f"{name}_{part}"] for part in ("weight", "scale", "shift"))
         if self.kernel == 1:
             weight = layers.warped(self.omega[name], weight.flatten(-3)).view(weight.shape)
-        sign = torch.where(scale.detach() < 0, -1.0, 1.0).to(scale)
-        if pool and self.kernel < 3:
-            weight = weight * sign[..., None, None, None]
-        y = layers.convolve(h, weight)
+        x = h
         if self.kernel == 3:
-            y = layers.convolve(y, self.omega[name])
-            y = y * sign[..., None, None] if pool else y
-        found = known if known is not None and self.norm == "support" else layers.moments(y)
+            x, weight = layers.convolve(h, weight), self.omega[name]
+        if pool:
+            weight = weight * torch.where(scale.detach() < 0, -1.0, 1.0).to(scale)[..., None, None, None]
+        y = layers.convolve(x, weight)
+        found = known if known is not None and self.norm == "support" else layers.moments(y, x, weight)
         factor, offset = layers.normalisation(found, scale.abs() if pool else scale, shift)
         if pool:
             y = layers.pool(y)

@@ -40,8 +40,7 @@ def convolve(x: Tensor, weight: Tensor) -> Tensor:
         images = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         return F.conv2d(images, weight, padding=k // 2).view(b, t, -1, h, w)
     if i <= _FEW_CHANNELS:
-        patches = F.unfold(x.flatten(0, 1), k, padding=k // 2).view(b, t, i * k * k, h * w)
-        y = patches.transpose(2, 3) @ weight.flatten(2).transpose(1, 2)
+        y = _patches(x, k).transpose(2, 3) @ weight.flatten(2).transpose(1, 2)
         return y.view(b, t, h, w, -1).permute(0, 1, 4, 2, 3)
     images = x.permute(0, 3, 4, 1, 2).reshape(b, h, w, t * i).permute(0, 3, 1, 2)
     filters = weight.flatten(0, 1).contiguous(memory_format=torch.channels_last)
@@ -91,14 +90,31 @@ def warped(warp: Tensor | None, weight: Tensor) -> Tensor:
     return weight if warp is None else warp @ weight
 
 
-def moments(y: Tensor) -> Statistics:
-    """Mean and (biased) variance of each channel in each task.
+def moments(y: Tensor, x: Tensor, weight: Tensor) -> Statistics:
+    """Mean and (biased) variance of each channel in each task, of y = `convolve(x, weight)`.
+
+    Of few input channels they come from the mean m and the covariance S of the patches, which are small and do not
+    depend on the weights: w m and w S wᵀ, which cost (and whose derivatives cost) no pass over y.
 
     Args:
         y: **[B, T, C, H, W]**.
+        x: **[B, T, I, H, W]**.
+        weight: **[T, C, I, k, k]**, or shared **[C, I, k, k]**.
     """
+    if x.shape[2] <= _FEW_CHANNELS:
+        patches = _patches(x, weight.shape[-1]).permute(1, 2, 0, 3).flatten(2)
+        centre = patches.mean(2)
+        apart = patches - centre.unsqueeze(2)
+        spread = apart @ apart.transpose(1, 2) / apart.shape[2]
+        w = weight.flatten(-3).expand(x.shape[1], -1, -1)
+        return Statistics((w @ centre.unsqueeze(2)).squeeze(2), (w @ spread * w).sum(2))
     variance, mean = torch.var_mean(y, dim=(0, 3, 4), correction=0)
     return Statistics(mean, variance)
+
+
+def _patches(x: Tensor, k: int) -> Tensor:
+    """What a k × k convolution sees of images [B, T, I, H, W] at each pixel: [B, T, I·k², H·W]."""
+    return F.unfold(x.flatten(0, 1), k, padding=k // 2).view(*x.shape[:2], -1, x.shape[3] * x.shape[4])
 
 
 def normalisation(found: Statistics, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:

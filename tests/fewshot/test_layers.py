@@ -32,9 +32,13 @@ def test_pooling(inputs: int) -> None:
         assert torch.equal(layers.pool(images).flatten(0, 1), F.max_pool2d(y.flatten(0, 1), 2))
 
 
-def test_normalisation() -> None:
-    y, w, b = randn(5, 2, 3, 4, 4), randn(3, seed=1), randn(3, seed=2)
-    scale, shift = layers.normalisation(layers.moments(y), w, b)
+@pytest.mark.parametrize("inputs", [2, 6])  # moments from the patches, and from the outputs
+@pytest.mark.parametrize("shared", [False, True])
+def test_normalisation(inputs: int, shared: bool) -> None:
+    x, weight, w, b = randn(5, 2, inputs, 4, 4), randn(2, 3, inputs, 3, 3, seed=3), randn(3, seed=1), randn(3, seed=2)
+    weight = weight[0] if shared else weight
+    y = layers.convolve(x, weight)
+    scale, shift = layers.normalisation(layers.moments(y, x, weight), w, b)
     found = y * scale[..., None, None] + shift[..., None, None]
     for t in range(2):
         assert torch.allclose(found[:, t], F.batch_norm(y[:, t], None, None, w, b, training=True))
