@@ -7,7 +7,8 @@ Warp and FiLM layers are the identity at the start.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
@@ -38,13 +39,16 @@ class Encoder(nn.Module):
         psi: FiLM layers.
         blocks: How many blocks there are; what comes before the first adapted one is computed once per task.
         features: Length D of the features.
+        sample_axis: Where the samples are in the layout of the blocks, 0 or 1; the tasks are in the other place.
     """
 
     blocks: int
     features: int
+    sample_axis: int
 
     def __init__(self, warp: bool, film: bool) -> None:
         super().__init__()
+        self._noted: dict[str, Tensor] | None = None
         self.warp, self.film = warp, film
         self.theta, self.omega, self.psi = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
 
@@ -94,7 +98,19 @@ class Encoder(nn.Module):
             self.psi[f"{name}_bias"] = nn.Parameter(torch.zeros(2 * outputs))
 
     def _modulation(self, name: str, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        return layers.modulation(pooled, self.psi[f"{name}_weight"], self.psi[f"{name}_bias"])
+        gamma, beta = layers.modulation(pooled, self.psi[f"{name}_weight"], self.psi[f"{name}_bias"])
+        if self._noted is not None:
+            self._noted[name] = gamma
+        return gamma, beta
+
+    @contextmanager
+    def noting(self) -> Iterator[dict[str, Tensor]]:
+        """Inside the block the dictionary gets 1 + γ of each FiLM layer that is run, by the layer's name."""
+        self._noted = {}
+        try:
+            yield self._noted
+        finally:
+            self._noted = None
 
 
 class ConvolutionalEncoder(Encoder):
@@ -106,6 +122,8 @@ class ConvolutionalEncoder(Encoder):
         norm: `"support"` normalises queries with the statistics of the support set, so that what is predicted for one
             does not depend on the others; `"batch"` with those of all queries.
     """
+
+    sample_axis = 0
 
     def __init__(self, warp: int, film: bool, norm: str) -> None:
         super().__init__(warp > 0, film)
@@ -204,6 +222,8 @@ class ResNet12Encoder(ConvolutionalEncoder):
 
 class MLPEncoder(Encoder):
     """See `MLP`."""
+
+    sample_axis = 1
 
     def __init__(self, own: MLP, shape: Sequence[int], warp: int, film: bool) -> None:
         super().__init__(warp > 0, film)
