@@ -38,7 +38,7 @@ def train(
         str, typer.Argument(help="glyphs, sinusoids, omniglot, mini-imagenet, tiered-imagenet or cifar-fs.")
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Directory of the run; the same command goes on with it.")],
-    variant: Annotated[str, typer.Option(help="npbml, npbml-transductive, maml, meta-sgd, prototypes, optimiser, ...")] = "npbml",
+    variant: Annotated[str, typer.Option(help="npbml, npbml-transductive, maml, meta-sgd, prototypes ...")] = "npbml",
     encoder: Annotated[str, typer.Option(help="conv4, resnet12 or mlp.")] = "conv4",
     width: Annotated[int | None, typer.Option(help="Channels of conv4.", show_default="32")] = None,
     ways: Annotated[int, typer.Option(help="Classes of a task.")] = 5,
@@ -46,8 +46,8 @@ def train(
     queries: Queries = 15,
     inner_steps: Annotated[int, typer.Option(help="Inner steps.")] = 5,
     learning_rate: Annotated[float, typer.Option(help="Inner learning rate.")] = 0.01,
-    first_order: Annotated[bool, typer.Option("--first-order", help="No second derivatives in the initialisation.")] = False,
-    base_loss: Annotated[str | None, typer.Option(metavar="LOSS", help="L_base: formula, file or run directory.")] = None,
+    first_order: Annotated[bool, typer.Option("--first-order", help="No second derivatives.")] = False,
+    base_loss: Annotated[str | None, typer.Option(metavar="LOSS", help="L_base: a formula, file or run.")] = None,
     fixed_width: Annotated[bool, typer.Option("--fixed-width", help="Loss networks as published.")] = False,
     adapted_blocks: Annotated[int | None, typer.Option(help="Blocks that are adapted.", show_default="all")] = None,
     pretrain: Annotated[int, typer.Option(metavar="N", help="Steps of pre-training on all classes beforehand.")] = 0,
@@ -171,10 +171,11 @@ def episodes(
         splits = FOLDERS[data](root)
     else:
         raise unknown("few-shot data", data, ("glyphs", "sinusoids", *FOLDERS))
-    parts = [
-        Episodes(part, ways, shots, queries, seed, augment=augment) for part in (splits.train, splits.valid, splits.test)
-    ]  # fmt: skip
-    return parts[0], parts[1], parts[2]
+    train, valid, test = (
+        Episodes(part, ways, shots, queries, seed, augment=augment)
+        for part in (splits.train, splits.valid, splits.test)
+    )
+    return train, valid, test
 
 
 def _say(line: str) -> None:

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from symloss.errors import LossError, TaskError
-from symloss.fewshot.model import HEAD_BIAS, Model, Outputs
+from symloss.fewshot.loss import Outputs
+from symloss.fewshot.model import HEAD_BIAS, Model
 
 if TYPE_CHECKING:
     from symloss.fewshot.episodes import Tasks

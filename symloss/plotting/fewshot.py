@@ -59,6 +59,7 @@ def fewshot_curves(curves: Mapping[str, Curve], record: Mapping[str, object] | N
         The figure.
     """
     from matplotlib import rc_context
+    from matplotlib.ticker import MaxNLocator
 
     from symloss.plotting import figure as style
 
@@ -76,7 +77,7 @@ def fewshot_curves(curves: Mapping[str, Curve], record: Mapping[str, object] | N
                 textcoords="offset points", va="top", fontsize=7, color=style.GREY,
             )  # fmt: skip
         axes.set_xlabel("inner steps")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(_UNITS[first.metric])
         if first.metric != "accuracy":
             axes.set_yscale("log")
