@@ -340,7 +340,8 @@ class NPBML:
         flags = ", ".join(
             f"{name}={getattr(own, name)}" for name in ("optimiser", "loss", "film", "transductive", "learn_rates")
         )
-        return f"NPBML({self.architecture}, {own.ways}-way {own.shots}-shot, {flags}, {own.inner_steps} steps)"
+        ways = f"{own.ways}-way " if own.kind == "multiclass" else ""
+        return f"NPBML({self.architecture}, {ways}{own.shots}-shot, {flags}, {own.inner_steps} steps)"
 
 
 class Adapted(nn.Module):
