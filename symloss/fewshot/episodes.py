@@ -142,7 +142,7 @@ class Episodes:
         self.seed, self.augment = whole("seed", seed, 0), augment
         if not isinstance(dataset, ClassSet):
             read = read_split(dataset, "few-shot", "multiclass", bytes_stay=True)
-            dataset = ClassSet(read.x, read.y)
+            dataset = ClassSet(read.x.cpu(), read.y.cpu())
         self.dataset, y = dataset, dataset.y
         if y.ndim != 1 or y.is_floating_point():
             raise TaskError(f"labels of few-shot data are class indices [N]; received {list(y.shape)}, {y.dtype}")
