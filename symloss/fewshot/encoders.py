@@ -34,7 +34,7 @@ class Encoder(nn.Module):
         film: Whether there are FiLM layers.
 
     Attributes:
-        theta: Initial values of the adapted tensors, by name; those of block i begin with `"i."` (dots written `_`).
+        theta: Initial values of the adapted tensors, by name; those of block i begin with `"i_"`.
         omega: Warp layers.
         psi: FiLM layers.
         blocks: How many blocks there are; what comes before the first adapted one is computed once per task.
