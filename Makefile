@@ -45,12 +45,13 @@ format: $(STAMP)  ## repair style and formatting
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: $(STAMP)  ## measure the speed of the search, of the losses, of landscapes, of reports and of adaptive steps
+bench: $(STAMP)  ## measure the speed of the search, of the losses, of landscapes, of reports, of adaptive steps and of few-shot learners
 	$(VENV)/bin/python -m benchmarks.search
 	$(VENV)/bin/python -m benchmarks.losses
 	$(VENV)/bin/python -m benchmarks.landscape
 	$(VENV)/bin/python -m benchmarks.report
 	$(VENV)/bin/python -m benchmarks.online
+	$(VENV)/bin/python -m benchmarks.fewshot
 
 clean:  ## remove the virtual environment and the caches, but no runs
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -60,13 +60,13 @@ METHODS: dict[str, dict[str, Any]] = {
     "EvoMAL, scale-free": {"name": "evomal", "scale_free": True},
     "EvoMAL, warm start": {
         "name": "evomal", "scale_free": True, "inherit_weights": True, "guesses": "catalogue", "resplit": True,
-    },  # fmt: skip
+    },
     "GP-LFL": {"name": "gp-lfl"},
     "TaylorGLO": {"name": "taylorglo"},
     "ML3": {"name": "ml3", "generations": 2},  # which cost more processor time than ten of EvoMAL
     "random search": {"name": "random"},
     "best of catalogue": {"name": "catalogue"},
-}
+}  # fmt: skip
 SEEDS = 5
 TRAINING: dict[str, Any] = {
     "training_seeds": 5, "tuning_seeds": 3, "rates": [3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0],

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from symloss import analysis, errors, losses, plotting, tasks
+    from symloss import analysis, errors, fewshot, losses, plotting, tasks
     from symloss.comparison import compare
     from symloss.discovery.result import SearchResult, load_run
     from symloss.discovery.runs import discover, resume
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 __all__ = [
     "AbsoluteCrossEntropy", "AdaptiveLoss", "Expression", "LabelSmoothing", "SearchResult", "Settings",
     "SparseLabelSmoothing", "SymbolicLoss", "Task", "adapt", "analysis", "compare", "discover", "equivalent", "errors",
-    "evaluate", "linear_loss", "load", "load_run", "load_task", "losses", "parse", "plotting", "register", "report",
-    "resume", "tasks",
+    "evaluate", "fewshot", "linear_loss", "load", "load_run", "load_task", "losses", "parse", "plotting", "register",
+    "report", "resume", "tasks",
 ]  # fmt: skip
 
-_ROOMS = ("analysis", "errors", "losses", "plotting", "report", "tasks")
+_ROOMS = ("analysis", "errors", "fewshot", "losses", "plotting", "report", "tasks")
 _HOMES = {
     "comparison": ("compare",),
     "discovery.result": ("SearchResult", "load_run"),

@@ -12,6 +12,7 @@ SMALL = {
     r"(\{ name = \"catalogue\")": ', losses = ["focal"]',
     r"(--seeds |seeds ?= ?)\d+": "2",
     r"(--(?:offline-)?steps |\b(?:offline_)?steps ?= ?)\d+": "20",
+    r"(--iterations |\biterations=)\d+": "20",
     r"(--grid )\d+": "5",
     r"(grid=)\(\d+, \d+\)": "(5, 5)",
     r"(grid=)\(\d+,\)": "(5,)",

@@ -16,7 +16,7 @@ PACKAGE = Path(sl.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
     "errors", "files", "expression", "loops", "losses", "tasks", "population", "discovery", "evaluation", "comparison",
-    "online", "analysis", "plotting", "report", "cli",
+    "online", "fewshot", "analysis", "plotting", "report", "cli",
 )  # fmt: skip
 """A room imports only from rooms before it, and from itself."""
 PICTURES_AND_TERMINALS = ("matplotlib", "cycler", "rich", "typer")

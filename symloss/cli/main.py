@@ -28,6 +28,7 @@ from symloss.cli import (
     draw,
     evaluate,
     explain,
+    fewshot,
     landscape,
     latex,
     losses,
@@ -60,6 +61,7 @@ for _module in (
 ):  # fmt: skip
     _name = _module.__name__.rpartition(".")[2]
     app.command(_name, epilog=f"Example: [bold]{escape(_module.EXAMPLE)}[/bold]")(getattr(_module, _name))
+app.add_typer(fewshot.app, name="fewshot")
 
 
 def _version(wanted: bool) -> None:

@@ -93,7 +93,7 @@ def adapt(
     module = _loss(own, settings, loss)
     config = {"format": 1, **settings.to_json(), "task": own.identity(), "loss": fingerprint(module)}
     directory = None if out is None else AdaptDirectory(out, config)
-    say = _listener(progress)
+    say = listener(progress)
     with Executor(own):  # on one thread
         begun = directory is not None and directory.load() is not None
         training = Training(own, settings, module, settings.lr if begun else _rate(own, settings, say))
@@ -142,7 +142,7 @@ def _rate(task: Task, settings: AdaptSettings, say: Callable[[str], object]) -> 
 
 def _train(training: Training, directory: AdaptDirectory | None, say: Callable[[str], object]) -> str:
     """All steps that are left; returns why it ended."""
-    with _deferred() as asked:
+    with deferred() as asked:
         try:
             while training.left:
                 training.advance()
@@ -178,7 +178,7 @@ def _line(training: Training) -> str:
 
 
 @contextmanager
-def _deferred() -> Iterator[list[int]]:
+def deferred() -> Iterator[list[int]]:
     """Ctrl-C and SIGTERM wait for the end of a step: the list is no longer empty then. A second one does not wait."""
     asked: list[int] = []
     if current_thread() is not main_thread():
@@ -199,7 +199,8 @@ def _deferred() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _listener(progress: Progress) -> Callable[[str], object]:
+def listener(progress: Progress) -> Callable[[str], object]:
+    """What to call with each line of progress."""
     if callable(progress):
         return progress
     if progress or (progress is None and sys.stderr.isatty()):

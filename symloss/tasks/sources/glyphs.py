@@ -18,7 +18,7 @@ logger = logging.getLogger("symloss")
 
 CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 """The 62 classes, in their order."""
-SIZE, _GLYPH, _DRAWN = 28, 20, 64
+SIZE, _GLYPH, DRAWN = 28, 20, 64
 _VERSION = 1  # of how they are drawn
 
 
@@ -58,9 +58,9 @@ def _draw_font(path: Path) -> list[tuple[Array, int]]:
     from PIL import ImageFont
 
     try:
-        font = ImageFont.truetype(str(path), _DRAWN)
-        placeholder = _draw(font, "\uffff")
-        glyphs = [_draw(font, character) for character in CHARACTERS]
+        font = ImageFont.truetype(str(path), DRAWN)
+        placeholder = draw(font, "\uffff")
+        glyphs = [draw(font, character) for character in CHARACTERS]
     except OSError as error:
         raise TaskError(f"{path} cannot be read as a font ({error}); repair or remove it") from None
     return [
@@ -70,7 +70,7 @@ def _draw_font(path: Path) -> list[tuple[Array, int]]:
     ]
 
 
-def _draw(font: Any, character: str) -> Array | None:
+def draw(font: Any, character: str) -> Array | None:
     """One glyph [28, 28] in bytes; None if nothing is drawn."""
     from PIL import Image
 
