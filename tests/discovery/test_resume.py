@@ -250,7 +250,7 @@ def test_an_existing_run_is_not_overwritten_by_accident(whole: Whole, tmp_path: 
     [
         ({"method": "magic"}, "unknown method 'magic'; there is: evomal, random, gp-lfl, taylorglo, ml3"),
         ({"method": []}, r"unknown method \[\]; there is: evomal, random, gp-lfl, taylorglo, ml3"),
-        ({"guesses": 3}, "guesses are Expressions or their texts; received 3"),
+        ({"guesses": 3}, "guesses are Expressions, formulas or names of losses; received 3"),
         ({"callbacks": 3}, "callbacks are functions; received 3"),
         ({"callbacks": [3]}, "callbacks are functions; received 3"),
         ({"n_jobs": "2"}, "n_jobs is a number of workers"),
