@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -61,7 +62,11 @@ def fitness(
         )  # fmt: skip
         return validation_metric(place, parameters)
 
-    measured = measure(workspace, settings.seed, gradient, count, scale)
+    if settings.fitness_rates > 1 and scale is None:
+        scale = torch.ones(count, dtype=workspace.dtype, device=workspace.device)
+    measured, scale = _at_best_rate(
+        settings.fitness_rates, scale, partial(measure, workspace, settings.seed, gradient, count)
+    )
     scales = [1.0] * count if scale is None else [s if math.isfinite(s) else 0.0 for s in scale.tolist()]
     bar = _bar(workspace, settings) if settings.confirmations else -math.inf
     promising = [i for i, value in enumerate(measured) if value < bar]
@@ -75,6 +80,22 @@ def fitness(
         for i in promising:
             measured[i] /= 1 + settings.confirmations
     return measured, scales
+
+
+def _at_best_rate(
+    rates: int, scale: Tensor | None, measure: Callable[[Tensor | None], list[float]]
+) -> tuple[list[float], Tensor | None]:
+    """Fitness at the best of several factors, half a decade apart around `scale`, and that factor, for each loss [P].
+
+    Of equals the one nearest to `scale` counts.
+    """
+    if rates == 1 or scale is None:
+        return measure(scale), scale
+    powers = sorted((k - rates // 2 for k in range(rates)), key=abs)
+    factors = torch.stack([scale * 10 ** (power / 2) for power in powers])
+    measured = torch.tensor([measure(row) for row in factors], dtype=torch.float64)
+    fitness, best = measured.min(0)
+    return fitness.tolist(), factors.gather(0, best[None].to(factors.device))[0]
 
 
 def _bar(workspace: Workspace, settings: Settings) -> float:

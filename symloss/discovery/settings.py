@@ -7,7 +7,7 @@ from typing import Any
 
 from symloss.errors import SearchError
 
-BEFORE: dict[str, Any] = {"redraws": 0, "confirmations": 0, "resplit": False}
+BEFORE: dict[str, Any] = {"redraws": 0, "confirmations": 0, "resplit": False, "fitness_rates": 1}
 """The settings that came later, each with the value that makes a search what it was without it: a run whose config.toml
 lacks one is older and goes on with that value. For a later setting without such a value, or one that older versions
 must not pass over, `run_directory.FORMAT` rises instead, and runs of a lower format are refused as older."""
@@ -37,6 +37,7 @@ class Settings:
         refinement_rate: Adam's step size for the weights.
         inner_steps: Training steps that one meta-step differentiates through.
         fitness_steps: Training steps before fitness is measured.
+        fitness_rates: Learning rates, half a decade apart around the loss's own, of which the best counts.
         confirmations: Seeds from which a loss that beats the task loss at its best rate is measured again.
         resplit: Confirm each on another division of training and validation data, pooled: fitness then rests on all of
             these, not on one validation part that hundreds of candidates are chosen by.
@@ -77,6 +78,7 @@ class Settings:
     refinement_rate: float = 1e-3
     inner_steps: int = 1
     fitness_steps: int = 500
+    fitness_rates: int = 1
     confirmations: int = 4
     resplit: bool = False
     rejection_steps: int | None = None
@@ -127,7 +129,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_depth": (1, 50), "max_size": (3, 1000), "tournament_size": (1, 10**6), "parsimony_size": (1, 2),
     "crossover": (0, 1), "mutation": (0, 1), "mutation_depth": (0, 20), "elitism": (0, 1), "redraws": (0, 100),
     "refinement_steps": (0, 10**9), "refinement_rate": (0, 1e3), "inner_steps": (1, 1000),
-    "fitness_steps": (1, 10**9),
+    "fitness_steps": (1, 10**9), "fitness_rates": (1, 99),
     "confirmations": (0, 1000), "rejection_steps": (0, 10**9), "rejection_samples": (1, 10**9),
     "batch_size": (1, 10**9), "learning_rate": (1e-12, 1e6), "momentum": (0, 0.999999), "weight_decay": (0, 1e6),
     "chunk_size": (1, 10**6), "target_fitness": (-1e300, 1e300), "time_limit": (0, 1e9),

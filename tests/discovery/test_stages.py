@@ -151,6 +151,23 @@ def test_a_confirmation_is_a_training_of_its_own(resplit: bool) -> None:
     assert len(set(alone)) > 1
 
 
+@pytest.mark.parametrize("scale_free", [False, True])
+def test_fitness_at_the_best_of_several_rates(scale_free: bool) -> None:
+    """It is the best of trainings at each rate, and the factor is the one that makes the loss train at it."""
+    settings = Settings(**{**QUICK, "confirmations": 0, "scale_free": scale_free, "learning_rate": 0.01})
+    workspace = Workspace(task("multiclass"), settings.batch_size)
+    found = [parse("-1.0*y*log(f)"), parse("square(y - f)"), parse("-30.0*y*log(f)")]
+    measured, scales = fitness(workspace, replace(settings, fitness_rates=5), found)
+    rates = [0.01 * 10 ** (k / 2) for k in (0, -1, 1, -2, 2)]
+    alone = [fitness(workspace, replace(settings, learning_rate=rate), found) for rate in rates]
+    for i, value in enumerate(measured):
+        values = [single[0][i] for single in alone]
+        assert value == min(values)
+        best = values.index(min(values))
+        assert scales[i] == pytest.approx(alone[best][1][i] * rates[best] / 0.01)
+    assert len(set(scales)) > 1
+
+
 @pytest.mark.parametrize("option", ["imbalance", "clean_validation"])
 def test_data_that_were_made_different_are_not_pooled(option: str) -> None:
     noisy = load_task("digits", label_noise=0.2, **{option: 2.0 if option == "imbalance" else True})
