@@ -102,6 +102,8 @@ class Settings:
                 f"crossover and mutation are probabilities that sum to at most 1; "
                 f"received {self.crossover:g} + {self.mutation:g}"
             )
+        if self.resplit and not self.confirmations:
+            raise SearchError("resplit divides the data anew for each confirmation; received confirmations=0")
         if self.nesterov and not self.momentum:
             raise SearchError("nesterov needs a momentum above 0; received momentum=0")
 

@@ -25,6 +25,11 @@ def test_a_wrong_value_is_named(name: str, value: Any) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_division_for_each_confirmation_needs_confirmations() -> None:
+    with pytest.raises(SearchError, match=r"resplit divides .* for each confirmation; received confirmations=0"):
+        Settings(resplit=True, confirmations=0)
+
+
 def test_round_trip() -> None:
     settings = Settings(seed=7, initial_depth=(2, 3), time_limit=1.5, scale_free=True)
     assert Settings.from_dict(settings.to_dict()) == settings

@@ -142,7 +142,7 @@ def test_a_confirmation_is_a_training_of_its_own(resplit: bool) -> None:
     (measured,), _ = fitness(workspace, settings, [loss])
     seeds = [settings.seed, *(500_009 + 101 * settings.seed + k for k in range(3))]
     places = [problem.resplit(seed) if resplit and k else problem for k, seed in enumerate(seeds)]
-    single = replace(settings, confirmations=0)
+    single = replace(settings, confirmations=0, resplit=False)
     alone = [
         fitness(Workspace(place, settings.batch_size), replace(single, seed=seed), [loss])[0][0]
         for place, seed in zip(places, seeds, strict=True)
