@@ -24,7 +24,6 @@ from symloss.population.training import (
 )
 
 _CONFIRMING = 500_009  # first seed of the confirmations
-_KEPT_BYTES = 32 * 2**20  # data up to this size are kept in every division that is in use
 _RATES = 13  # half-decades of learning rates that `tuned_rate` tries
 
 
@@ -62,11 +61,12 @@ def fitness(
         )  # fmt: skip
         return validation_metric(place, parameters)
 
-    if settings.fitness_rates > 1 and scale is None:
-        scale = torch.ones(count, dtype=workspace.dtype, device=workspace.device)
-    measured, scale = _at_best_rate(
-        settings.fitness_rates, scale, partial(measure, workspace, settings.seed, gradient, count)
-    )
+    first = partial(measure, workspace, settings.seed, gradient, count)
+    if settings.fitness_rates == 1:
+        measured = first(scale)
+    else:
+        middle = torch.ones(count, dtype=workspace.dtype, device=workspace.device) if scale is None else scale
+        measured, scale = _at_best_rate(settings.fitness_rates, middle, first)
     scales = [1.0] * count if scale is None else [s if math.isfinite(s) else 0.0 for s in scale.tolist()]
     bar = _bar(workspace, settings) if settings.confirmations else -math.inf
     promising = [i for i, value in enumerate(measured) if value < bar]
@@ -82,15 +82,11 @@ def fitness(
     return measured, scales
 
 
-def _at_best_rate(
-    rates: int, scale: Tensor | None, measure: Callable[[Tensor | None], list[float]]
-) -> tuple[list[float], Tensor | None]:
+def _at_best_rate(rates: int, scale: Tensor, measure: Callable[[Tensor], list[float]]) -> tuple[list[float], Tensor]:
     """Fitness at the best of several factors, half a decade apart around `scale`, and that factor, for each loss [P].
 
     Of equals the one nearest to `scale` counts.
     """
-    if rates == 1 or scale is None:
-        return measure(scale), scale
     powers = sorted((k - rates // 2 for k in range(rates)), key=abs)
     factors = torch.stack([scale * 10 ** (power / 2) for power in powers])
     measured = torch.tensor([measure(row) for row in factors], dtype=torch.float64)
@@ -111,15 +107,8 @@ def _confirming(settings: Settings) -> list[int]:
 
 
 def _where(workspace: Workspace, settings: Settings, seed: int) -> Workspace:
-    """The workspace of a confirmation: with `resplit` one of data that are divided anew, kept where they are small."""
-    if not settings.resplit:
-        return workspace
-
-    def made() -> Workspace:
-        return Workspace(workspace.task.resplit(seed), workspace.batch_size)
-
-    size = sum(t.nbytes for part in (workspace.train, workspace.valid) for t in (part.x, part.y))
-    return made() if size > _KEPT_BYTES else workspace.remembered(("resplit", seed), made)
+    """The workspace of a confirmation: with `resplit` one of data that are divided anew."""
+    return workspace.resplit(seed) if settings.resplit else workspace
 
 
 def task_loss_fitness(

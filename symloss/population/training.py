@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -157,11 +158,19 @@ class Workspace:
         self.dtype, self.device = task.dtype, self.train.x.device
         self.indices = not self.train.y.is_floating_point()
         self.network: Network = network_for(lambda: task.new_model(0), self.train.x[:batch_size])
-        lock = RLock()
-        self._weights: _Memo[Parameters] = _Memo(lock)
-        self._starts: _Memo[Tensor] = _Memo(lock)
-        self._remembered: _Memo[Any] = _Memo(lock)
-        self._batches: _Memo[Tensor] = _Memo(lock)
+        self._lock = RLock()
+        self._weights: _Memo[Parameters] = _Memo(self._lock)
+        self._starts: _Memo[Tensor] = _Memo(self._lock)
+        self._remembered: _Memo[Any] = _Memo(self._lock)
+        self._batches: _Memo[Tensor] = _Memo(self._lock)
+
+    def resplit(self, seed: int) -> Workspace:
+        """The workspace of `Task.resplit`: other data, the same network, initial weights and orders of batches."""
+        other = copy.copy(self)
+        other.task = self.task.resplit(seed)
+        other.train, other.valid = other.task.train, other.task.valid
+        other._remembered = _Memo(self._lock)
+        return other
 
     def initial(self, seed: int) -> Parameters:
         """Initial parameters of the model with this seed; the network is that model's from now on."""
