@@ -19,15 +19,15 @@ about three hours on two cores for all 608 cells.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from analysis.records import FIGURES, write
 from symloss.comparison import carry_out, listing, plan
 
 OUT = Path(__file__).with_suffix("")
-FIGURE = Path(__file__).parents[1] / "figures" / "comparison.png"
+FIGURE = FIGURES / "comparison.png"
 
 DENSE: dict[str, Any] = {
     "steps": 500, "batch_size": 128, "budget": {"population_size": 25, "generations": 10, "confirmations": 9},
@@ -99,7 +99,7 @@ def main() -> None:
     if found.facts:
         figure = FIGURE if options.out == OUT else options.out / FIGURE.name
         found.figure().savefig(figure)
-        figure.with_suffix(".json").write_text(json.dumps(found.to_json(), indent=1) + "\n")
+        write(figure.with_suffix(".json"), found.to_json())
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +27,6 @@ Root = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Direct
 Queries = Annotated[int, typer.Option(help="Queries per class (regression: of a task).")]
 Distort = Annotated[bool, typer.Option("--distort/--no-distort", help="Random affine distortion of glyphs.")]
 Noise = Annotated[float, typer.Option(help="Standard deviation of noise on glyphs, whose pixels go from 0 to 1.")]
-Say = Callable[[str], None]
 
 
 @app.command("train", epilog=f"Example: [bold]{EXAMPLES['train']}[/bold]")
@@ -80,9 +77,9 @@ def train(
     if pretrain:
         if not isinstance(parts[0], Episodes):
             raise unknown("data to pre-train on", data, ("glyphs", "omniglot", "mini-imagenet"))
-        learner.pretrain(parts[0], pretrain, progress=_say)
+        learner.pretrain(parts[0], pretrain, progress=True)
     learner.fit(
-        parts[0], parts[1], iterations, meta_batch=meta_batch, meta_lr=meta_learning_rate, out=out, progress=_say
+        parts[0], parts[1], iterations, meta_batch=meta_batch, meta_lr=meta_learning_rate, out=out, progress=True
     )  # fmt: skip
     print(learner)
     print(f"test: {learner.evaluate(parts[2])}")
@@ -176,7 +173,3 @@ def episodes(
         for part in (splits.train, splits.valid, splits.test)
     )
     return train, valid, test
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

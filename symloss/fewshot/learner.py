@@ -194,7 +194,7 @@ class NPBML:
         looked at.
         """
         found: list[Tensor] = []
-        self._along(tasks, [self._steps(steps)], lambda step, outputs: found.append(outputs))
+        self._along(self.checked(tasks), [self._steps(steps)], lambda step, outputs: found.append(outputs))
         return found[0]
 
     def evaluate(self, episodes: Source, tasks: int = 600, steps: int | None = None) -> Scores:
@@ -269,11 +269,10 @@ class NPBML:
             yield found
 
     def _along(self, tasks: Tasks, places: list[int], use: Callable[[int, Tensor], object]) -> None:
-        """Call `use` with the outputs for the queries after each of these numbers of inner steps, in their order."""
-        drawn = self.checked(tasks)
-        model = self.build(drawn.support_x.shape[2:])
+        """Call `use` with the outputs for the queries of checked tasks after these numbers of steps, in their order."""
+        model = self.build(tasks.support_x.shape[2:])
         with torch.no_grad():
-            batch = model.batch(drawn.support_x, drawn.support_y, drawn.query_x)
+            batch = model.batch(tasks.support_x, tasks.support_y, tasks.query_x)
             queries = batch.queries
             assert queries is not None
 

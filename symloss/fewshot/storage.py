@@ -14,6 +14,7 @@ import torch
 
 from symloss.errors import RunError, SymlossError, TaskError
 from symloss.fewshot.encoders import plain
+from symloss.files import replacing
 from symloss.online.checkpoint import Arrays, pack_module, unpack_module
 
 if TYPE_CHECKING:
@@ -42,13 +43,12 @@ def packed(learner: NPBML, arrays: Arrays | None = None) -> bytes:
 
 def save(learner: NPBML, path: str | os.PathLike[str]) -> None:
     """See `NPBML.save`."""
-    content, place = packed(learner), Path(path)
-    temporary = place.with_name(f".{place.name}.tmp")
+    content = packed(learner)
     try:
-        temporary.write_bytes(content)
-        temporary.replace(place)
+        with replacing(path) as file:
+            file.write(content)
     except OSError as error:
-        raise RunError(f"cannot write {str(place)!r:.200}: {error.strerror}") from None
+        raise RunError(f"cannot write {str(path)!r:.200}: {error.strerror}") from None
 
 
 Own = TypeVar("Own", bound="NPBML")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,7 +107,7 @@ class Adaptation:
         targets, predictions = self.curves
         return {
             "format": FORMAT, "task": self.task, "recipe": self.recipe, "kind": self.kind, "outputs": self.outputs,
-            "versions": current_versions(), "analysis": self._analysed(),
+            "versions": current_versions(), "analysis": self._analysed,
             "settings": self.settings.to_json(), "learning_rate": self.learning_rate,
             "offline_steps_done": self.offline, "steps_done": self.online, "metric": self.metric_name,
             "metrics": {name: _plain(value) for name, value in self.metrics.items()}, "stopped": self.stopped,
@@ -119,6 +120,7 @@ class Adaptation:
             },
         }  # fmt: skip
 
+    @cached_property
     def _analysed(self) -> dict[str, Any] | None:
         """What `sl.analysis.adaptation` says of a loss that adapted."""
         if self.settings.method != "adalfl" or not self.snapshots or not self.records:
@@ -142,7 +144,7 @@ class Adaptation:
         yield f"{self.metric_name}: " + ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
         done = "" if self.online == own.steps else f" after {self.offline} offline and {self.online} online steps"
         yield f"ended: {self.stopped}{done} ({self.seconds:.1f} s)"
-        yield from (self._analysed() or {"sentences": ()})["sentences"]
+        yield from (self._analysed or {"sentences": ()})["sentences"]
         if self.trouble:
             yield f"warning: {self.trouble}"
         if own.method in ("adalfl", "learned-rate"):
